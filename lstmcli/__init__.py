@@ -1,0 +1,28 @@
+"""Train recurrent sequence models from the command line; see inside them; use them from Python.
+
+import lstmcli
+run = lstmcli.load("runs/x")
+run.generate("ROMEO:", length=200)
+run.evaluate()
+run.model            # the torch module
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lstmcli.api import Run, load
+
+__all__ = ["Run", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on use, so that `lstm --help` stays quick."""
+    if name in ("Run", "load"):
+        from lstmcli import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'lstmcli' has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""A trained run as an object: generate, evaluate, look inside; without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
+from lstmcli.config.load import load_config
+from lstmcli.config.schema import Config
+from lstmcli.data.vocabulary import Vocabulary
+from lstmcli.errors import DataError, RunError
+from lstmcli.inference.decoder import Decoder, LSTMDecoder, TorchDecoder
+from lstmcli.inference.decoders import has_numpy_decoder
+from lstmcli.inference.generate import GenerateOptions, Sample, generate
+from lstmcli.notices import notice
+from lstmcli.rundir import RunDir, find_run, read_json, split_reference
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lstmcli.inference.report import TextReport
+    from lstmcli.model.text import TextModel
+
+
+def load(reference: str | Path) -> Run:
+    """The run at a directory, by a name under runs/, or `latest`; with `@STEP`, `@best` or `@last`
+    for another checkpoint than the best.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    text, which = split_reference(str(reference))
+    run = find_run(text)
+    checkpoint = resolve(run.checkpoints, which, notice)
+    stored = checkpoint / "config.yaml"
+    config = load_config(stored if stored.exists() else run.config_path)
+    return Run(run, config, checkpoint)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained text model with its vocabulary. What is not used is not read."""
+
+    directory: RunDir
+    config: Config
+    checkpoint: Path
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return read_checkpoint(self.checkpoint, tensors="model", framework="numpy")
+
+    @property
+    def step(self) -> int:
+        return self._snapshot.step
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        document = read_json(self.checkpoint / "vocab.json")
+        return Vocabulary.from_json(document)
+
+    @cached_property
+    def model(self) -> TextModel:
+        """The torch module, on the CPU in fp32, ready to evaluate."""
+        import torch
+
+        from lstmcli.model.text import TextModel
+        from lstmcli.training.hardware import set_path
+        from lstmcli.training.state import load_model
+
+        model = TextModel(self.config.model, self.vocabulary.size)
+        arrays = self._snapshot.tensors
+        load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
+        set_path(model, best_path_without_compiling(model))
+        return model.eval()
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        if not has_numpy_decoder(self.config.model):
+            return TorchDecoder(self.model)
+        arrays = self._snapshot.tensors
+        return LSTMDecoder({k.removeprefix("model."): v for k, v in arrays.items()})
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        on_text: Callable[[int, str], None] | None = None,
+        **options: Any,
+    ) -> list[Sample]:
+        """Samples that continue the prompt; the options are those of `GenerateOptions`."""
+        return generate(self.decoder, self.vocabulary, prompt, GenerateOptions(**options), on_text=on_text)
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        split: str = "val",
+        protocol: str = "windows",
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> TextReport:
+        """Loss, bits, perplexity and accuracy beside unigram and n-gram models of the training text.
+
+        Args:
+            data: another text than the run's own split.
+        """
+        from lstmcli.inference.report import report_on
+
+        return report_on(self, data, split, protocol, on_progress)
+
+    def splits(self) -> dict[str, np.ndarray | None]:
+        """The run's own data, prepared again if need be, and checked to be the same."""
+        from lstmcli.data.text import prepare_text
+
+        try:
+            data = prepare_text(self.config.data)
+        except DataError as error:
+            raise DataError(error.message, "give the text with --data FILE") from error
+        manifest = read_json(self.directory.manifest_path)
+        if manifest.get("data_fingerprint") != data.fingerprint:
+            notice("the data have changed since this run was trained")
+            if data.vocabulary.to_json() != self.vocabulary.to_json():
+                raise RunError(
+                    "the run's data have changed, and with them the vocabulary",
+                    "evaluate on a file of your choice with --data FILE",
+                )
+        return {"train": data.train, "val": data.val, "test": data.test}
+
+
+def best_path_without_compiling(model: TextModel) -> str:
+    """The quickest path for a single use: nothing that must be compiled first."""
+    from lstmcli.model.layers import FreeLayer, is_stock_lstm
+
+    first = model.layers.layers[0]
+    if isinstance(first, FreeLayer):
+        return "loop"
+    return "fused" if is_stock_lstm(first) else "loop"

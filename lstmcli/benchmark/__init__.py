@@ -1,0 +1,1 @@
+"""This tool against plain PyTorch: same shapes, same machine, side by side."""

@@ -1,0 +1,190 @@
+"""The measurements behind `lstm bench`: both sides in turn, so that a drifting machine hits both."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
+from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
+from lstmcli.inference.decoders import decoder_of_model
+from lstmcli.inference.sampling import Sampler
+from lstmcli.model.stack import StackState, detach
+from lstmcli.model.text import TextModel
+from lstmcli.telemetry.gates import gate_statistics
+from lstmcli.training.hardware import Hardware, choose_hardware, choose_path, set_path
+from lstmcli.training.optimizer import make_optimizer
+from lstmcli.training.state import seed_step
+
+
+@dataclass(frozen=True)
+class Shape:
+    hidden: int = 512
+    layers: int = 2
+    batch: int = 64
+    window: int = 128
+    vocabulary: int = 65
+
+
+def bench_train(shape: Shape, rounds: int, precision: str = "auto", path: str = "auto") -> dict[str, Any]:
+    """Symbols per second of forward, backward and update: this tool beside the plain fp32 loop.
+
+    One window each in turn for `rounds` rounds, after a warm-up; medians, and the median of the
+    ratios of neighbours.
+    """
+    hardware = choose_hardware("auto", precision)
+    config = _config(shape, path)
+    ours, chosen = _our_steps(config, shape, hardware)
+    plain_model = PlainModel(shape.vocabulary, shape.hidden, shape.layers).to(hardware.device)
+    plain = train_plain(plain_model, _batches(shape, hardware.device))
+    tokens = shape.batch * shape.window
+    ours_s, plain_s = _in_turn(lambda: next(ours), lambda: next(plain), rounds, hardware.device)
+    return {
+        **_about(shape, hardware, chosen),
+        "rounds": rounds,
+        "lstmcli_tokens_per_second": tokens / statistics.median(ours_s),
+        "plain_tokens_per_second": tokens / statistics.median(plain_s),
+        "ratio": statistics.median(p / o for o, p in zip(ours_s, plain_s, strict=True)),
+    }
+
+
+def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
+    """What the gate statistics cost at the default interval, as a share of training time."""
+    hardware = choose_hardware("auto", "auto")
+    config = _config(shape, "auto")
+    model, chosen = _our_model(config, hardware)
+    steps = _train_ours(config, shape, model, hardware)
+    ids, _ = next(_batches(shape, hardware.device))
+    state = model.initial_state(shape.batch)
+    step_s, look_s = _in_turn(
+        lambda: next(steps), lambda: gate_statistics(model, ids, state), rounds, hardware.device
+    )
+    every = Telemetry().gates_every or 1
+    step, look = statistics.median(step_s), statistics.median(look_s)
+    return {
+        **_about(shape, hardware, chosen),
+        "rounds": rounds,
+        "step_seconds": step,
+        "gate_statistics_seconds": look,
+        "gates_every": every,
+        "share_of_training_time": look / (every * step),
+    }
+
+
+def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:
+    """Symbols per second at batch 1: this tool's decoder beside the plain `nn.LSTM` loop."""
+    model = TextModel(_config(shape, "auto").model, shape.vocabulary)
+    decoder = decoder_of_model(model)
+    plain = PlainModel(shape.vocabulary, shape.hidden, shape.layers).eval()
+    short = max(20, length // 10)  # the plain loop is that much slower
+
+    def ours() -> None:
+        sampler = Sampler(shape.vocabulary, temperature=1.0, seed=1)
+        state = decoder.initial_state(1)
+        ids = np.ones(1, dtype=np.int64)
+        for _ in range(length):
+            ids = sampler.sample(decoder.step(ids, state))
+
+    def theirs() -> None:
+        for _ in sample_plain(plain, short):
+            pass
+
+    ours_s, plain_s = _in_turn(ours, theirs, rounds, torch.device("cpu"))
+    ours_speed = [length / s for s in ours_s]
+    plain_speed = [short / s for s in plain_s]
+    return {
+        "what": "generate",
+        **_machine(),
+        **vars(shape),
+        "batch": 1,
+        "rounds": rounds,
+        "lstmcli_tokens_per_second": statistics.median(ours_speed),
+        "plain_tokens_per_second": statistics.median(plain_speed),
+        "ratio": statistics.median(o / p for o, p in zip(ours_speed, plain_speed, strict=True)),
+    }
+
+
+def _config(shape: Shape, path: str) -> Config:
+    return Config(
+        data=Data(source="python-stdlib"),
+        model=Model(hidden_size=shape.hidden, num_layers=shape.layers, path=path),  # type: ignore[arg-type]
+        train=Train(batch_size=shape.batch, sequence_length=shape.window, max_minutes=60.0),
+    )
+
+
+def _our_model(config: Config, hardware: Hardware) -> tuple[TextModel, str]:
+    model = TextModel(config.model, Shape.vocabulary)
+    path = choose_path(config, model, hardware)
+    model.to(hardware.device)
+    model.products = hardware.products
+    set_path(model, path)
+    return model, path
+
+
+def _our_steps(config: Config, shape: Shape, hardware: Hardware) -> tuple[Iterator[float], str]:
+    model, path = _our_model(config, hardware)
+    return _train_ours(config, shape, model, hardware), path
+
+
+def _train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
+    """What the training loop does in a step, without logging."""
+    optimizer = make_optimizer(config.train, model)
+    state: StackState = model.initial_state(shape.batch)
+    for step, (inputs, targets) in enumerate(_batches(shape, hardware.device)):
+        seed_step(1, step)
+        loss, state = model.loss(inputs, targets, detach(state))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield float(loss.detach())
+
+
+def _batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    size = (shape.window + 1, shape.batch)
+    while True:
+        ids = torch.randint(shape.vocabulary, size, generator=generator).to(device)
+        yield ids[:-1], ids[1:]
+
+
+def _in_turn(
+    first: Callable[[], object], second: Callable[[], object], rounds: int, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Seconds of each of `rounds` calls, one of each side after the other, after two warm-ups."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 2):
+        for side, call in enumerate((first, second)):
+            _wait(device)
+            started = time.perf_counter()
+            call()
+            _wait(device)
+            if number >= 2:
+                times[side].append(time.perf_counter() - started)
+    return times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _about(shape: Shape, hardware: Hardware, path: str) -> dict[str, Any]:
+    about = {"what": "train", **_machine(), **vars(shape), "path": path}
+    return about | {"device": str(hardware.device), "precision": hardware.precision}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,84 @@
+"""The contract of a cell: its equations and nothing else.
+
+Two levels. A *gated cell* writes one pointwise function; the engine owns its weights, hoists the
+products out of the loop and derives the backward pass from that function. A *free cell* is a module
+with parameters of its own and may do anything in a step; it is slower, never wrong.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+"""What is carried from step to step, each (B, H); the first is the hidden state."""
+
+
+class GatedCell:
+    """A cell whose step is pointwise between one input product and one recurrent product.
+
+    For each gate k, the engine computes the pre-activation z_k = W_k x_t + U_k h_{t-1} + b_k and
+    hands all of them to `pointwise`. The blocks of rows in W, U and b follow the order of `gates`.
+    """
+
+    gates: ClassVar[tuple[str, ...]]
+    """Names of the pre-activations, in the order of their blocks; a gate named `forget` gets the
+    forget bias at the start."""
+    state: ClassVar[tuple[str, ...]] = ("hidden",)
+    """Names of what is carried; the first is `hidden`, which the recurrent product reads and which
+    is the output."""
+
+    def pointwise(self, z: tuple[Tensor, ...], state: State) -> tuple[State, tuple[Tensor, ...]]:
+        """The equations.
+
+        Args:
+            z: one pre-activation (B, H) per name in `gates`.
+            state: one tensor (B, H) per name in `state`, from the step before.
+
+        Returns:
+            The new state, and the activation of each gate, in the same orders. Only pointwise
+            operations of torch are allowed, without in-place writes and without dependence on data
+            in Python's control flow.
+        """
+        raise NotImplementedError
+
+
+class FreeCell(nn.Module):
+    """A cell with parameters of its own: `__init__(input_size, hidden_size)` and `step`."""
+
+    state: ClassVar[tuple[str, ...]] = ("hidden",)
+    """Names of what is carried, for the statistics."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros (B, H) for each name in `state`, on the device and in the dtype of the parameters."""
+        like = next(self.parameters())
+        return tuple(like.new_zeros(batch_size, self.hidden_size) for _ in self.state)
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """One step.
+
+        Args:
+            x_t: (B, input_size).
+            state: as `initial_state` gives it.
+
+        Returns:
+            The output (B, H), the new state, and the gate activations by name, each (B, H).
+        """
+        raise NotImplementedError
+
+
+Cell = GatedCell | FreeCell
+CellClass = type[GatedCell] | type[FreeCell]
+
+
+def zeros_like_state(state: State, reset: Tensor) -> State:
+    """The state with the streams in `reset` (B, bool) begun again from zero."""
+    keep = (~reset).unsqueeze(-1)
+    return tuple(torch.where(keep, s, torch.zeros((), dtype=s.dtype, device=s.device)) for s in state)

@@ -1,0 +1,91 @@
+"""From the name of a cell to its class: built in, in an installed package, or in a file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from lstmcli.cells.base import CellClass, FreeCell, GatedCell
+from lstmcli.errors import ConfigError
+
+BUILT_IN = {
+    "lstm": "lstmcli.cells.lstm:LSTM",
+    "lstm-readable": "lstmcli.cells.lstm:ReadableLSTM",
+}
+"""Every cell that comes with the tool. A further one is a class and a line here."""
+
+
+def find_cell(name: str) -> CellClass:
+    """The class that `model.cell` names. Naming a file or a package runs its code.
+
+    Raises:
+        ConfigError: there is no such cell, it cannot be imported, or it is no cell.
+    """
+    where, colon, class_name = BUILT_IN.get(name, name).rpartition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"built in: {', '.join(BUILT_IN)}"
+        raise ConfigError(f"model.cell: there is no cell {name!r}", f"{hint}; or give FILE.py:Class")
+    try:
+        module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+    except ConfigError:
+        raise
+    except Exception as error:  # the user's own code may raise anything at all
+        raise ConfigError(
+            f"model.cell: {where} cannot be imported: {_place(error)}",
+            "run the file with Python to see the whole error",
+        ) from error
+    return _checked(name, getattr(module, class_name, None), module, class_name)
+
+
+def is_built_in(name: str) -> bool:
+    return name in BUILT_IN
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"model.cell: there is no file {path}", f"looked in {Path.cwd()}")
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"lstmcli_user_cell_{key}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"model.cell: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _checked(name: str, found: object, module: ModuleType, class_name: str) -> CellClass:
+    if isinstance(found, type) and issubclass(found, (GatedCell, FreeCell)):
+        return found
+    here = [k for k, v in vars(module).items() if isinstance(v, type) and _is_own_cell(v, module)]
+    problem = "is not a GatedCell or FreeCell" if found is not None else "is not there"
+    raise ConfigError(
+        f"model.cell: {name}: the class {class_name} {problem}",
+        f"cells in that module: {', '.join(here) or 'none'}",
+    )
+
+
+def _is_own_cell(found: type, module: ModuleType) -> bool:
+    return issubclass(found, (GatedCell, FreeCell)) and found.__module__ == module.__name__
+
+
+def _place(error: BaseException) -> str:
+    """The error in words, with the last place in the user's code."""
+    trace = error.__traceback__
+    place = ""
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if "importlib" not in filename and not filename.startswith("<"):
+            place = f" ({filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{place}"

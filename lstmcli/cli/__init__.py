@@ -1,0 +1,1 @@
+"""One module per verb; `app.py` joins them and turns errors into exit codes."""

@@ -1,0 +1,109 @@
+"""The command `lstm`: the verbs, and the one place where errors become exit codes.
+
+Nothing here or in a verb's module imports torch before the verb runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+import lstmcli
+from lstmcli.cli import bench, cells, eval, generate, init, runs, train, validate
+from lstmcli.errors import LstmError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with the exit code of what happened."""
+    _survive_any_locale()
+    app(args=arguments)
+
+
+def guarded(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, with everything that a user can cause turned into a message and an exit code."""
+
+    @functools.wraps(verb)
+    def run(*args: Any, **kwargs: Any) -> None:
+        code = _exit_code(lambda: verb(*args, **kwargs))
+        if code:
+            raise typer.Exit(code)
+
+    return run
+
+
+def _exit_code(call: Callable[[], None]) -> int:
+    try:
+        call()
+        sys.stdout.flush()
+    except LstmError as error:
+        _say(f"{'' if error.exit_code >= 128 else 'error: '}{error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`| head`): nothing more to say, and nothing to flush into.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        return _out_of_memory()
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        return _out_of_memory()
+    except OSError as error:
+        _say(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        return 7
+    return 0
+
+
+def _out_of_memory() -> int:
+    _say(
+        "error: out of memory; the last checkpoint is safe\n"
+        "  use a smaller train.batch_size or train.sequence_length"
+    )
+    return 7
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _survive_any_locale() -> None:
+    """A terminal without Unicode gets escapes, not a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None and (stream.encoding or "").lower() not in ("utf-8", "utf8"):
+            reconfigure(errors="backslashreplace")
+
+
+app = typer.Typer(
+    name="lstm",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="A first run:  lstm train configs/quickstart.yaml  then  lstm generate latest",
+)
+for verb in (train, generate, eval, bench, cells, runs, validate, init):
+    app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    """Train LSTMs on text, see what they write, measure how good they are."""
+    if version:
+        print(lstmcli.__version__)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

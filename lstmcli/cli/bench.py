@@ -1,0 +1,57 @@
+"""lstm bench: this tool beside plain PyTorch, on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from lstmcli.cli.output import print_json
+from lstmcli.errors import UsageError
+
+
+def command(
+    what: Annotated[str, typer.Argument(help="train or generate.")],
+    hidden: Annotated[int, typer.Option("--hidden", min=1, help="Units per layer.")] = 512,
+    layers: Annotated[int, typer.Option("--layers", min=1, help="Layers.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Streams (train).")] = 64,
+    window: Annotated[int, typer.Option("--window", min=1, help="Symbols per window (train).")] = 128,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Measurements of each side.")] = 7,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    path: Annotated[str, typer.Option("--path", help="auto, fused, engine or loop.")] = "auto",
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="Measure what gate statistics cost instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure speed against a plain nn.LSTM loop of the same shapes, the two in turn.
+
+    \b
+    Examples:
+      lstm bench train
+      lstm bench train --telemetry
+      lstm bench generate --json
+    """
+    if what not in ("train", "generate"):
+        raise UsageError(f"there is no bench {what!r}", "there are train and generate")
+    if precision not in ("auto", "fp32", "bf16") or path not in ("auto", "fused", "engine", "loop"):
+        raise UsageError("--precision is auto, fp32 or bf16; --path is auto, fused, engine or loop")
+    from lstmcli.benchmark.compare import Shape, bench_generate, bench_telemetry, bench_train
+
+    shape = Shape(hidden, layers, batch, window)
+    if what == "generate":
+        result = bench_generate(shape, 2000, rounds)
+    elif telemetry:
+        result = bench_telemetry(shape, rounds)
+    else:
+        result = bench_train(shape, rounds, precision, path)
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _print(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        shown = f"{value:,.4g}" if isinstance(value, float) and value < 100 else value
+        print(f"{name:28} {shown if not isinstance(shown, float) else f'{shown:,.0f}'}")

@@ -1,0 +1,135 @@
+"""lstm generate: what a run's model writes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstmcli.cli.output import print_json
+from lstmcli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.inference.generate import Sample
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
+    prompt_file: Annotated[
+        str | None, typer.Option("--prompt-file", help="File to continue; - is standard input.")
+    ] = None,
+    length: Annotated[int, typer.Option("--length", help="Symbols to write.")] = 500,
+    num: Annotated[int, typer.Option("--num", help="Samples, written side by side.")] = 1,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="Below 1 bolder, above 1 wilder; 0 the likeliest."),
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Only the K likeliest.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Only the likeliest that sum up to P.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="For the same text again.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print samples as JSON.")] = False,
+) -> None:
+    """Write text with a trained model.
+
+    \b
+    Examples:
+      lstm generate latest
+      lstm generate shakespeare --prompt "ROMEO:" --length 1000 --temperature 0.7
+      lstm generate latest --num 5 --stop $'\\n\\n' --json
+      cat story.txt | lstm generate latest --prompt-file - --seed 7
+    """
+    text = _prompt(prompt, prompt_file)
+    options = {
+        "length": length,
+        "num": num,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": tuple(stop or ()),
+        "seed": _fresh_seed() if seed is None else seed,
+    }
+    from lstmcli.api import load
+    from lstmcli.inference.generate import GenerateOptions, notices
+    from lstmcli.notices import notice
+
+    checked = GenerateOptions(**options)  # type: ignore[arg-type]
+    loaded = load(run)
+    for said in notices(loaded.vocabulary, text, checked):
+        notice(said)
+    stream = None if as_json or num > 1 else _Stream(text)
+    samples = loaded.generate(text, on_text=stream, **options)
+    if as_json:
+        print_json(_result(samples, options))
+    elif stream is not None:
+        stream.end()
+    else:
+        _print_all(samples, text)
+
+
+class _Stream:
+    """Writes pieces to standard output as they come; a flush per piece only where a person reads."""
+
+    def __init__(self, prompt: str):
+        self._interactive = sys.stdout.isatty()
+        self._write(prompt)
+
+    def __call__(self, sample: int, piece: str) -> None:
+        self._write(piece)
+
+    def _write(self, text: str) -> None:
+        from lstmcli.telemetry.console import to_standard_output
+
+        to_standard_output(text)
+        if self._interactive:
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        sys.stdout.write("\n")
+
+
+def _print_all(samples: list[Sample], prompt: str) -> None:
+    from lstmcli.telemetry.console import to_standard_output
+
+    for number, sample in enumerate(samples, 1):
+        to_standard_output(f"--- {number} ---\n{prompt}{sample.text}\n")
+
+
+def _result(samples: list[Sample], options: dict[str, Any]) -> dict[str, Any]:
+    tokens = sum(s.tokens for s in samples)
+    seconds = max((s.seconds for s in samples), default=0.0)
+    return {
+        "samples": [{"text": s.text, "tokens": s.tokens, "seconds": s.seconds} for s in samples],
+        "tokens_per_second": tokens / seconds if seconds > 0 else 0.0,
+        "seed": options["seed"],
+    }
+
+
+def _prompt(prompt: str | None, prompt_file: str | None) -> str:
+    if prompt is not None and prompt_file is not None:
+        raise UsageError("give --prompt or --prompt-file, not both")
+    if prompt_file is None:
+        if prompt is not None and any("\ud800" <= c <= "\udfff" for c in prompt):
+            raise UsageError("--prompt is not valid UTF-8")
+        return prompt or ""
+    try:
+        raw = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+    except OSError as error:
+        raise DataError(f"{prompt_file} cannot be read: {error.strerror}") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{prompt_file} is not UTF-8 at byte {error.start}") from error
+
+
+def _fresh_seed() -> int:
+    import secrets
+
+    return secrets.randbelow(2**31)

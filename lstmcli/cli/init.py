@@ -1,0 +1,119 @@
+"""lstm init: a config that fits a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lstmcli.errors import DataError, ResourceError, UsageError
+
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The text to learn.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; default NAME.yaml here.")
+    ] = None,
+) -> None:
+    """Write a config that fits a text file.
+
+    \b
+    Examples:
+      lstm init novel.txt
+      lstm init novel.txt -o configs/novel.yaml
+    """
+    if file.suffix.lower() in TABLES:
+        raise UsageError(f"{file} is a table", "this version learns from text only")
+    if not file.is_file():
+        raise DataError(f"there is no file {file}")
+    target = output or Path(f"{file.stem}.yaml")
+    if target.exists():
+        raise UsageError(f"{target} is already there", "choose another name with --output")
+    try:
+        target.write_text(propose(file), encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
+    print(f"wrote {target}\nnext: lstm train {target}")
+
+
+def propose(file: Path) -> str:
+    """A config for the text, sized by how much there is to learn from."""
+    size = file.stat().st_size
+    is_text = _is_utf8(file)
+    hidden, layers, dropout = _sizes(size)
+    streams, window = _window(size)
+    level = "" if is_text else "  level: bytes              # the file is not UTF-8 text\n"
+    minutes = 2 if size < 200_000 else 10
+    return f"""\
+# A character-level LSTM for {file.name} ({size:,} bytes).
+# Written by `lstm init`; every setting is explained by `lstm validate --schema`.
+data:
+  path: {_quoted(str(file))}
+{level}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
+model:
+  cell: lstm
+  embedding_size: 64
+  hidden_size: {hidden}
+  num_layers: {layers}
+  dropout: {dropout}             # more for a small text, less for a large one
+train:
+  batch_size: {streams}            # streams read side by side
+  sequence_length: {window}       # symbols that a gradient reaches back
+  max_minutes: {minutes}            # or max_epochs, max_steps
+  optimizer_options: {{betas: [0.9, 0.99]}}
+  learning_rate: 0.003
+  state_reset: 0.05         # now and then begin without context
+evaluation:
+  every: 250
+checkpoint:
+  every: 250
+"""
+
+
+def _sizes(size: int) -> tuple[int, int, float]:
+    """Hidden units, layers and dropout: a text of 1 MB bears about a million parameters."""
+    if size < 100_000:
+        return 128, 1, 0.2
+    if size < 1_000_000:
+        return 256, 1, 0.25
+    if size < 20_000_000:
+        return 512, 1, 0.25
+    return 512, 2, 0.1
+
+
+def _window(size: int) -> tuple[int, int]:
+    """Streams and window such that a pass over the text takes some 100 steps or more."""
+    streams, window = 32, 128
+    while streams > 1 and 0.9 * size < 100 * streams * window:
+        if window > 32:
+            window //= 2
+        else:
+            streams //= 2
+    return streams, window
+
+
+def _is_utf8(file: Path) -> bool:
+    import codecs
+
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with file.open("rb") as opened:
+            while chunk := opened.read(1 << 20):
+                if b"\0" in chunk:
+                    return False
+                decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _quoted(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z_./][\w./-]*", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

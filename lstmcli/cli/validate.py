@@ -1,0 +1,98 @@
+"""lstm validate: a config and its data, all errors at once, nothing written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstmcli.cli.output import print_json
+from lstmcli.errors import LstmError, UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.config.schema import Config
+
+
+def command(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="A YAML file.")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of configs, for editors.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check a config and that its data are there; write nothing.
+
+    \b
+    Examples:
+      lstm validate configs/shakespeare.yaml
+      lstm validate my.yaml train.batch_size=128
+      lstm validate --schema > configs/schema.json
+    """
+    from lstmcli.cli.train import split_words
+
+    if schema:
+        _print_schema()
+        return
+    path, overrides = split_words(words or [])
+    if path is None:
+        raise UsageError("no config is given", "lstm validate CONFIG.yaml")
+    from lstmcli.config.load import dump_config, load_config
+    from lstmcli.training.session import with_default_budget
+
+    config = with_default_budget(load_config(path, overrides))
+    found = _check_all(config)
+    if as_json:
+        print_json({"valid": True, "data": found, "config": config.model_dump()})
+    else:
+        print(dump_config(config), end="")
+
+
+def _print_schema() -> None:
+    import json
+    import sys
+
+    from lstmcli.config.json_schema import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=1) + "\n")
+
+
+def _check_all(config: Config) -> dict[str, Any]:
+    """What the data are; everything that is wrong with data and cell in one error."""
+    found: dict[str, Any] = {}
+    errors: list[LstmError] = []
+    try:
+        found = _check_data(config)
+    except LstmError as error:
+        errors.append(error)
+    try:
+        _check_cell(config)
+    except LstmError as error:
+        errors.append(error)
+    if errors:
+        raise type(errors[0])("\n".join(str(error) for error in errors))
+    return found
+
+
+def _check_data(config: Config) -> dict[str, Any]:
+    """Read all of the text as training would, with a cache that is thrown away."""
+    import tempfile
+
+    from lstmcli.data.batches import StreamBatches
+    from lstmcli.data.text import prepare_text
+
+    if config.data.url is not None:
+        return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare_text(config.data.model_copy(update={"cache": folder}))
+        train = config.train
+        StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
+        return data.summary
+
+
+def _check_cell(config: Config) -> None:
+    from lstmcli.cells.registry import find_cell, is_built_in
+
+    if not is_built_in(config.model.cell):
+        find_cell(config.model.cell)

@@ -1,0 +1,1 @@
+"""Answers from a trained model: decoding, sampling and generating text, evaluating, baselines."""

@@ -1,0 +1,138 @@
+"""How good a text model is: loss, bits, perplexity and accuracy over a split, in two protocols.
+
+`windows`: non-overlapping windows of 256 symbols, zero state at the start of each, every position
+counted. `stateful`: the state is carried through the whole split. Both become rows that are read
+side by side: for `stateful` the split is cut into long segments, and each is preceded by `WARM_UP`
+symbols that set its state and are not scored (a test holds this against one single stream).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lstmcli.errors import DataError
+from lstmcli.model.text import TextModel
+
+WINDOW = 256
+WARM_UP = 512
+SEGMENT = 4096
+LOGITS = 1 << 25
+"""Most logits to hold at once (128 MiB in fp32)."""
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over the scored symbols of a split."""
+
+    loss: float  # nats per symbol
+    accuracy: float
+    tokens: int
+
+    @property
+    def bpc(self) -> float:
+        return self.loss / math.log(2.0)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Symbols `start` to `end` are read; targets from `scored` on count."""
+
+    start: int
+    scored: int
+    end: int
+
+
+def rows_of(protocol: str, length: int) -> list[Row]:
+    """Rows that score each of the length - 1 predictable symbols of a split exactly once."""
+    last = length - 1
+    if protocol == "windows":
+        return [Row(s, s, min(s + WINDOW, last)) for s in range(0, last, WINDOW)]
+    return [Row(max(0, s - WARM_UP), s, min(s + SEGMENT, last)) for s in range(0, last, SEGMENT)]
+
+
+def evaluate_text(
+    model: TextModel,
+    ids: np.ndarray,
+    protocol: str,
+    batch_size: int,
+    stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Score | None:
+    """Score a split. `ids` may be a memory map; only what is being read lies in memory.
+
+    Returns None when `stop` asked to end early.
+    """
+    if len(ids) < 2:
+        raise DataError(f"the text to evaluate has {len(ids)} symbols; at least 2 are needed")
+    rows = rows_of(protocol, len(ids))
+    device = model.head.weight.device
+    total = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, count
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for group in _groups(rows, batch_size):
+                for inputs, targets, state in _windows(model, ids, group, batch_size):
+                    if stop():
+                        return None
+                    total += _sums(model, inputs.to(device), targets.to(device), state)
+                if on_progress is not None:
+                    on_progress(group[-1].end, len(ids))
+    finally:
+        model.train(training)
+    loss, right, count = total.tolist()
+    return Score(loss / count, right / count, int(count))
+
+
+def _groups(rows: list[Row], size: int) -> Iterator[list[Row]]:
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
+
+
+class _Carrier:
+    """The state, handed from one window of a group to the next."""
+
+    def __init__(self, model: TextModel, batch_size: int):
+        self.state = model.initial_state(batch_size)
+
+
+def _windows(
+    model: TextModel, ids: np.ndarray, group: list[Row], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor, _Carrier]]:
+    """Windows (T, B) of a group of rows, B always the same, with what is not scored masked."""
+    carrier = _Carrier(model, batch_size)
+    longest = max(row.end - row.start for row in group)
+    step = max(16, min(WINDOW, LOGITS // (batch_size * model.vocabulary_size)))
+    for offset in range(0, longest, step):
+        size = min(step, longest - offset)
+        inputs = np.zeros((size, batch_size), dtype=np.int64)
+        targets = np.full((size, batch_size), IGNORED, dtype=np.int64)
+        for column, row in enumerate(group):
+            begin, end = row.start + offset, min(row.start + offset + size, row.end)
+            if begin < end:
+                inputs[: end - begin, column] = ids[begin:end]
+                targets[: end - begin, column] = ids[begin + 1 : end + 1]
+                targets[: max(0, min(row.scored, end) - begin), column] = IGNORED
+        yield torch.from_numpy(inputs), torch.from_numpy(targets), carrier
+
+
+def _sums(model: TextModel, inputs: Tensor, targets: Tensor, carrier: _Carrier) -> Tensor:
+    """Summed loss, right guesses and count of one window; moves the carried state on."""
+    logits, carrier.state = model(inputs, carrier.state)
+    logits, targets = logits.flatten(0, 1).float(), targets.flatten()
+    loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+    right = (logits.argmax(-1) == targets).sum()
+    # fp32 within a window, fp64 over windows
+    return torch.stack([loss.sum().double(), right.double(), (targets != IGNORED).sum().double()])

@@ -1,0 +1,1 @@
+"""A cell over time (recurrence), over depth (stack), and between its ends (text)."""

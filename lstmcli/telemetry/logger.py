@@ -1,0 +1,67 @@
+"""One call for all that is logged: metrics.jsonl and TensorBoard get the same tags."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lstmcli.config.schema import Config
+from lstmcli.errors import ResourceError
+from lstmcli.model.text import TextModel
+from lstmcli.notices import notice
+from lstmcli.rundir import RunDir
+from lstmcli.telemetry.metrics import MetricsFile
+
+
+class Logger:
+    """Writes scalars and samples. A full disk costs the log, not the run: it warns once and goes on."""
+
+    def __init__(self, run: RunDir, config: Config, model: TextModel, resumed_at: int | None):
+        self.broken: str | None = None
+        self._board: Any = None
+        try:
+            self._metrics = MetricsFile(run.metrics_path, resumed_at)
+            if config.telemetry.tensorboard:
+                from lstmcli.telemetry.tensorboard import TensorBoard
+
+                gates = {
+                    number: tuple(getattr(layer.cell, "gates", ()))
+                    for number, layer in enumerate(model.layers.layers)
+                }
+                self._board = TensorBoard(run.path, config, gates, resumed_at or 0)
+        except OSError as error:
+            raise ResourceError(f"{run.path} cannot be written: {error}") from error
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        try:
+            self._metrics.write(step, values)
+            if self._board is not None:
+                self._board.scalars(step, {k: v for k, v in values.items() if math.isfinite(v)})
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def sample(self, step: int, text: str) -> None:
+        try:
+            if self._board is not None:
+                self._board.text(step, "sample", text)
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def flush(self) -> None:
+        try:
+            if self._board is not None:
+                self._board.flush()
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        try:
+            self._metrics.close()
+            if self._board is not None:
+                self._board.close()
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.broken = str(error)
+        notice(f"the log cannot be written ({error}); training goes on without it")

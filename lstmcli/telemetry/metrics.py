@@ -1,0 +1,47 @@
+"""metrics.jsonl: one JSON object per logged step, with the same tags as TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricsFile:
+    """Appends records; a resumed run first drops what was logged past its checkpoint."""
+
+    def __init__(self, path: Path, last_step: int | None = None):
+        self.path = path
+        if last_step is not None and path.exists():
+            _drop_after(path, last_step)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        self._file.write(json.dumps({"step": step, **values}, allow_nan=True) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole records; a last line that a kill cut short is left out."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+    return [r for r in records if isinstance(r, dict) and isinstance(r.get("step"), int)]
+
+
+def _drop_after(path: Path, last_step: int) -> None:
+    kept = [r for r in read_metrics(path) if r["step"] <= last_step]
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(r) + "\n" for r in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

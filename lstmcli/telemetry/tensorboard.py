@@ -1,0 +1,77 @@
+"""TensorBoard: scalars, samples, hyper-parameters, and a page that is readable at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lstmcli.config.schema import Config
+
+
+class TensorBoard:
+    """One event file per start of a run; what lies past the step resumed from is purged."""
+
+    def __init__(self, folder: Path, config: Config, layers: dict[int, tuple[str, ...]], step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        if step == 0:
+            self._writer.add_custom_scalars(_layout(layers))
+            _write_hyperparameters(self._writer, config)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, step)
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        # Four spaces make it code, so that every line break and space of the sample is shown.
+        self._writer.add_text(tag, "\n".join("    " + line for line in text.split("\n")), step)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _layout(layers: dict[int, tuple[str, ...]]) -> dict[str, Any]:
+    """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
+    page: dict[str, Any] = {
+        "Loss": {
+            "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
+            "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
+        },
+        "Training": {
+            "Learning rate": ["Multiline", ["train/learning_rate"]],
+            "Gradient norm before clipping": ["Multiline", ["train/gradient_norm"]],
+            "Symbols per second": ["Multiline", ["speed/tokens_per_second"]],
+        },
+    }
+    for number, gates in layers.items():
+        at = f"gates/layer{number}"
+        charts: dict[str, Any] = {
+            "Mean activation": ["Multiline", [f"{at}/{g}/mean" for g in gates]],
+            "Share shut (below 0.1)": ["Multiline", [f"{at}/{g}/low" for g in gates]],
+            "Share wide open (above 0.9)": ["Multiline", [f"{at}/{g}/high" for g in gates]],
+        }
+        if "forget" in gates:
+            tags = [f"{at}/forget/timescale_{p}" for p in ("p50", "p10", "p90")]
+            charts["Forget timescale in steps: median, p10 to p90"] = ["Margin", tags]
+            charts["Norm of the cell state"] = ["Multiline", [f"{at}/cell_state/norm"]]
+        page[f"Layer {number}: gates"] = charts
+    return page
+
+
+def _write_hyperparameters(writer: Any, config: Config) -> None:
+    """Into this event file: `add_hparams` would make a run of its own."""
+    from torch.utils.tensorboard.summary import hparams
+
+    flat = {
+        f"{section}.{key}": value
+        for section, values in config.model_dump().items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if isinstance(value, (bool, int, float, str))
+    }
+    for summary in hparams(flat | {"seed": config.seed}, {"val/loss": 0.0}):  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(summary)

@@ -1,0 +1,1 @@
+"""How a model learns. `loop.py` reads top to bottom; `state.py` is all that a resume needs."""

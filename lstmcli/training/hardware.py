@@ -1,0 +1,118 @@
+"""Where a run computes and in which arithmetic, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lstmcli.cells.lstm import LSTM
+from lstmcli.config.schema import Config
+from lstmcli.errors import ConfigError
+from lstmcli.model.layers import GatedLayer, is_stock_lstm
+from lstmcli.model.pointwise import compiler_available
+from lstmcli.model.text import TextModel
+
+COMPILE_PAYS = 2e13
+"""Multiply-adds of a whole run above which some 20 s of compiling are earned back (measured: the
+compiled engine saves about a fifth of the time at 0.2 TFLOP/s)."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    device: torch.device
+    precision: str  # "fp32" | "bf16"
+    reason: str
+
+    @property
+    def products(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+def choose_hardware(device: str, precision: str) -> Hardware:
+    """The device and precision for the settings; `auto` picks what is fast here and says why."""
+    chosen = _device(device)
+    fast, reason = _bf16_is_fast(chosen)
+    if precision == "auto":
+        return Hardware(chosen, "bf16" if fast else "fp32", reason)
+    return Hardware(chosen, precision, "as configured")
+
+
+def _device(wanted: str) -> torch.device:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    if (wanted == "cuda" and not cuda) or (wanted == "mps" and not mps):
+        raise ConfigError(
+            f"train.device: there is no {wanted} device here",
+            "use train.device=auto or train.device=cpu",
+        )
+    return torch.device(wanted)
+
+
+def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        name = torch.cuda.get_device_name(device)
+        return major >= 8, f"{name} has {'' if major >= 8 else 'no '}fast bf16 ({major}.{minor})"
+    if device.type == "mps":
+        return False, "bf16 is not used on mps"
+    for name, test in (
+        ("AMX", "_is_amx_tile_supported"),
+        ("AVX512-BF16", "_is_avx512_bf16_supported"),
+    ):
+        if _cpu_says(test) and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return True, f"the CPU has {name}"
+    return False, "the CPU has no fast bf16"
+
+
+def _cpu_says(test: str) -> bool:
+    probe = getattr(torch.cpu, test, None)  # private to torch, so it may go away
+    return bool(probe()) if probe is not None else False
+
+
+def use_threads(threads: int | None) -> int:
+    """Set the number of CPU threads; null: one per core that this process may use."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def choose_path(config: Config, model: TextModel, hardware: Hardware) -> str:
+    """Which path computes the recurrence: `fused`, `engine`, or `loop`; resolves `auto`.
+
+    Measured on CPUs with bf16 (`lstm bench train`): the compiled engine is ahead of oneDNN's fused
+    LSTM in bf16 and level in fp32; it costs some seconds of compiling, so short runs stay fused.
+    On CUDA cuDNN is ahead.
+    """
+    first = model.layers.layers[0]
+    wanted = config.model.path
+    if not isinstance(first, GatedLayer):
+        if wanted not in ("auto", "loop"):
+            raise ConfigError(f"model.path: the cell {config.model.cell} is a free cell: only loop")
+        return "loop"
+    if wanted == "fused" and not is_stock_lstm(first):
+        raise ConfigError(f"model.path: fused serves {LSTM.__name__} only, not {config.model.cell}")
+    if wanted != "auto":
+        return wanted
+    if not is_stock_lstm(first):
+        return "engine"
+    on_cpu_in_bf16 = hardware.device.type == "cpu" and hardware.precision == "bf16"
+    return "engine" if on_cpu_in_bf16 and _long_run(config, model) and compiler_available() else "fused"
+
+
+def set_path(model: TextModel, path: str, compiled: bool | None = None) -> None:
+    """Put every layer on `path`; the engine is compiled on a CPU with a compiler."""
+    for layer in model.layers.layers:
+        layer.path = path
+        if isinstance(layer, GatedLayer) and path == "engine":
+            on_cpu = layer.weight_hh.device.type == "cpu"
+            layer.compiled = (on_cpu and compiler_available()) if compiled is None else compiled
+
+
+def _long_run(config: Config, model: TextModel) -> bool:
+    train = config.train
+    if train.max_steps is None:
+        return (train.max_minutes or 10.0) >= 1.0
+    symbols = train.max_steps * train.batch_size * train.sequence_length
+    return 3.0 * symbols * model.parameter_count() > COMPILE_PAYS

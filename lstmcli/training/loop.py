@@ -1,0 +1,263 @@
+"""The training loop: evaluate, sample, save, stop?, step, log; until the budget is used."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lstmcli.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
+from lstmcli.config.load import dump_config
+from lstmcli.errors import DivergedError
+from lstmcli.inference.evaluate import Score, evaluate_text
+from lstmcli.model.stack import StackState, detach, reset_streams
+from lstmcli.notices import notice
+from lstmcli.telemetry.gates import gate_statistics
+from lstmcli.training.sample import sample_text
+from lstmcli.training.schedule import learning_rate, progress
+from lstmcli.training.session import Session
+from lstmcli.training.signals import StopSignals
+from lstmcli.training.state import seed_step
+
+LN2 = math.log(2.0)
+
+
+@dataclass
+class Clock:
+    """Seconds of this run, those before a resume included."""
+
+    before: float
+    started: float
+
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+
+def train(session: Session, stop: StopSignals) -> None:
+    """Run the session to the end of its budget; its checkpoints and logs are the result.
+
+    Raises:
+        DivergedError: a loss or gradient is not finite; nothing was updated with it.
+        Interrupted, Terminated: asked to stop; the state is saved.
+    """
+    state = session.state
+    clock = Clock(state.progress.seconds, time.perf_counter())
+    saved_at = session.resumed_from if session.resumed_from is not None else -1
+    interval = _Interval(state.progress.tokens, clock.seconds())
+    while True:
+        done = _progress(session, clock)
+        over = done >= 1.0 or _has_stopped_early(session)
+        improved = False
+        if _evaluation_due(session, over) and not stop.asked:
+            improved = _evaluate(session, stop)
+            over = over or _has_stopped_early(session)
+        wanted = over or improved or stop.asked or _checkpoint_due(session)
+        if wanted and saved_at != state.progress.step:
+            _save(session, clock)
+            saved_at = state.progress.step
+        if stop.asked:
+            raise stop.asked(_farewell(session))
+        if over:
+            return
+        window = _step(session, done)
+        if state.progress.step % session.config.telemetry.every == 0:
+            _log(session, interval, clock)
+        _log_gates(session, window)
+        session.console.step(state.progress.step, _progress(session, clock))
+
+
+def is_complete(session: Session) -> bool:
+    """Whether a resumed run has nothing left to do."""
+    if session.resumed_from is None:
+        return False
+    over = _progress(session, Clock(session.state.progress.seconds, time.perf_counter())) >= 1.0
+    return (over or _has_stopped_early(session)) and not _evaluation_due(session, over=True)
+
+
+@dataclass
+class _Window:
+    ids: Tensor
+    state: StackState  # before the window
+
+
+@dataclass
+class _Interval:
+    """What the last logged line stood at, for the speed since."""
+
+    tokens: int
+    seconds: float
+
+
+def _step(session: Session, done: float) -> _Window:
+    """One update on the next window. Everything random in it follows from (seed, step)."""
+    state, config = session.state, session.config
+    numbers, device = state.progress, session.hardware.device
+    batch = session.batches[numbers.step]
+    inputs = torch.from_numpy(batch.inputs).to(device)
+    targets = torch.from_numpy(batch.targets).to(device)
+    if batch.reset.any():
+        state.carried = reset_streams(state.carried, torch.from_numpy(batch.reset).to(device))
+    window = _Window(inputs, state.carried)
+    seed_step(config.seed, numbers.step)
+    rate = learning_rate(config.train, numbers.step, done, numbers.plateau_drops)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.model.train()
+    loss, carried = state.model.loss(inputs, targets, state.carried)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = _clip(session)
+    _check_finite(session, loss, norm)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.carried = detach(carried)
+    numbers.step += 1
+    numbers.tokens += inputs.numel()
+    numbers.loss_sum += float(loss.detach())
+    numbers.loss_count += 1
+    numbers.learning_rate, numbers.gradient_norm = rate, float(norm)
+    return window
+
+
+def _clip(session: Session) -> Tensor:
+    """The norm of the whole gradient, which is then at most `clip_norm`."""
+    limit = session.config.train.clip_norm
+    parameters = [p for p in session.state.model.parameters() if p.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+
+
+def _check_finite(session: Session, loss: Tensor, norm: Tensor) -> None:
+    if bool(torch.isfinite(loss.detach() + norm)):
+        return
+    step = session.state.progress.step
+    kind = "loss" if not math.isfinite(float(loss.detach())) else "gradient"
+    raise DivergedError(
+        f"the {kind} is not finite at step {step} (batch {step}); the update was not made",
+        f"last good checkpoint: {_last_good(session)}; "
+        "try a smaller train.learning_rate or train.clip_norm, or train.precision=fp32",
+    )
+
+
+def _last_good(session: Session) -> str:
+    found = sorted(session.run.checkpoints.glob("step_*"))
+    return str(found[-1]) if found else "none yet"
+
+
+def _progress(session: Session, clock: Clock) -> float:
+    step, each = session.state.progress.step, session.batches.steps_per_epoch
+    return progress(session.config.train, step, each, clock.seconds())
+
+
+def _evaluation_due(session: Session, over: bool) -> bool:
+    numbers, every = session.state.progress, session.config.evaluation.every
+    if session.data.val is None or numbers.evaluated_at == numbers.step:
+        return False
+    return over or (every is not None and numbers.step > 0 and numbers.step % every == 0)
+
+
+def _checkpoint_due(session: Session) -> bool:
+    step, every = session.state.progress.step, session.config.checkpoint.every
+    return every is not None and step > 0 and step % every == 0
+
+
+def _has_stopped_early(session: Session) -> bool:
+    patience = session.config.train.early_stopping
+    return patience is not None and session.state.progress.stale_evaluations >= patience
+
+
+def _evaluate(session: Session, stop: StopSignals) -> bool:
+    """Validate, log, write a sample; whether this is the best so far. Interrupted, it leaves no trace."""
+    state, settings = session.state, session.config.evaluation
+    numbers = state.progress
+    if session.data.val is None:
+        return False
+    ids = session.data.val[: settings.max_tokens and settings.max_tokens + 1]
+    batch_size = session.config.train.batch_size
+    session.console.phase("evaluating")
+    score = evaluate_text(state.model, ids, settings.protocol, batch_size, lambda: stop.asked is not None)
+    if score is None:
+        return False
+    numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
+    improved = _note_score(session, score)
+    values = {"val/loss": score.loss, "val/bpc": score.bpc, "val/accuracy": score.accuracy}
+    session.logger.scalars(numbers.step, values)
+    session.console.evaluated(numbers.step, score.loss, improved)
+    if settings.sample_length:
+        text = sample_text(state.model, session.data.vocabulary, settings, session.config.seed)
+        session.logger.sample(numbers.step, text)
+        session.console.sample(text)
+    session.logger.flush()
+    return improved
+
+
+def _note_score(session: Session, score: Score) -> bool:
+    numbers, train = session.state.progress, session.config.train
+    if not math.isfinite(score.loss):
+        notice(f"the validation loss is {score.loss} at step {numbers.step}; it is never the best")
+    improved = math.isfinite(score.loss) and (numbers.best_loss is None or score.loss < numbers.best_loss)
+    if improved:
+        numbers.best_step, numbers.best_loss = numbers.step, score.loss
+    numbers.stale_evaluations = 0 if improved else numbers.stale_evaluations + 1
+    numbers.plateau_stale = 0 if improved else numbers.plateau_stale + 1
+    if numbers.plateau_stale >= train.plateau_patience:
+        numbers.plateau_drops += 1
+        numbers.plateau_stale = 0
+    return improved
+
+
+def _log(session: Session, interval: _Interval, clock: Clock) -> None:
+    numbers = session.state.progress
+    loss = numbers.loss_sum / numbers.loss_count
+    seconds = clock.seconds()
+    speed = (numbers.tokens - interval.tokens) / max(1e-9, seconds - interval.seconds)
+    interval.tokens, interval.seconds = numbers.tokens, seconds
+    numbers.loss_sum, numbers.loss_count = 0.0, 0
+    values = {
+        "train/loss": loss,
+        "train/bpc": loss / LN2,
+        "train/learning_rate": numbers.learning_rate,
+        "train/gradient_norm": numbers.gradient_norm,
+        "train/epoch": numbers.step / session.batches.steps_per_epoch,
+        "speed/tokens_per_second": speed,
+        "speed/seconds": seconds,
+    }
+    session.logger.scalars(numbers.step, values)
+    session.console.logged(numbers.step, values)
+
+
+def _log_gates(session: Session, window: _Window) -> None:
+    every, step = session.config.telemetry.gates_every, session.state.progress.step
+    if every is not None and (step % every == 0 or step == 1):
+        session.logger.scalars(step, gate_statistics(session.state.model, window.ids, window.state))
+
+
+def _save(session: Session, clock: Clock) -> None:
+    """Commit a checkpoint, then clear away what it supersedes."""
+    state, run = session.state, session.run
+    state.progress.seconds = clock.seconds()
+    session.console.phase("saving")
+    files = {
+        "vocab.json": session.vocabulary_json,
+        "config.yaml": dump_config(session.config),
+    }
+    step = state.progress.step
+    save_checkpoint(run.checkpoints, Snapshot(step, dict(state.tensors()), state.document(), files))
+    protect = {step, state.progress.best_step, session.resumed_from} - {None}
+    if session.resumed_from is not None and not session.discarded:
+        discard_after(run.checkpoints, session.resumed_from, notice, protect={step})
+        session.discarded = True
+    prune(
+        run.checkpoints,
+        session.config.checkpoint.keep,
+        {s for s in protect if s is not None},
+        notice,
+    )
+
+
+def _farewell(session: Session) -> str:
+    return (
+        f"stopped at step {session.state.progress.step}; all is saved in {session.run.path}\n"
+        f"  go on with: lstm train --resume {session.run.name}"
+    )

@@ -1,0 +1,53 @@
+"""An optimizer of torch, by name, with decay on matrices only."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from lstmcli.config.schema import Train
+from lstmcli.errors import ConfigError
+
+
+def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
+    """`train.optimizer` of torch.optim over the model's parameters in two groups: matrices with
+    `weight_decay`, vectors without."""
+    optimizer_class = _find(train.optimizer)
+    known = inspect.signature(optimizer_class).parameters
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.dim() > 1]}]
+    groups.append({"params": [p for p in parameters if p.dim() <= 1]})
+    if "weight_decay" in known:
+        groups[0]["weight_decay"], groups[1]["weight_decay"] = train.weight_decay, 0.0
+    elif train.weight_decay:
+        raise ConfigError(f"train.weight_decay: {train.optimizer} has none; set it to 0")
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in train.optimizer_options.items()}
+    if "fused" in known and parameters[0].device.type in ("cpu", "cuda"):
+        options.setdefault("fused", True)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"train.optimizer_options: {train.optimizer} knows no {', '.join(unknown)}",
+            f"it knows {', '.join(k for k in known if k != 'params')}",
+        )
+    try:
+        made: torch.optim.Optimizer = optimizer_class(
+            [g for g in groups if g["params"]], lr=train.learning_rate, **options
+        )
+        return made
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"train.optimizer_options: {train.optimizer}: {error}") from error
+
+
+def _find(name: str) -> Any:
+    found = getattr(torch.optim, name, None)
+    if isinstance(found, type) and issubclass(found, torch.optim.Optimizer) and name != "Optimizer":
+        if name in ("LBFGS", "SparseAdam"):
+            raise ConfigError(f"train.optimizer: {name} does not fit this training loop")
+        return found
+    every = (n for n in dir(torch.optim) if isinstance(getattr(torch.optim, n), type))
+    names = ", ".join(n for n in every if n not in ("Optimizer", "LBFGS", "SparseAdam"))
+    raise ConfigError(f"train.optimizer: torch.optim has no {name!r}", f"it has {names}")

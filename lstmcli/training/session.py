@@ -1,0 +1,218 @@
+"""A run, put together: config, data, model, optimizer, batches and what it tells."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lstmcli
+from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
+from lstmcli.config.load import dump_config
+from lstmcli.config.schema import Config
+from lstmcli.data.batches import StreamBatches
+from lstmcli.data.text import TextData, prepare_text
+from lstmcli.errors import DataError, ResourceError, RunError
+from lstmcli.model.text import TextModel
+from lstmcli.notices import notice
+from lstmcli.rundir import RunDir, create_run, lock, read_json, write_json_atomic
+from lstmcli.telemetry.console import Console
+from lstmcli.telemetry.logger import Logger
+from lstmcli.training.hardware import (
+    Hardware,
+    choose_hardware,
+    choose_path,
+    set_path,
+    use_threads,
+)
+from lstmcli.training.optimizer import make_optimizer
+from lstmcli.training.state import Progress, TrainState, seed_step
+
+DEFAULT_EPOCHS = 20.0
+
+
+@dataclass
+class Session:
+    """What the loop works with. Only `state` changes."""
+
+    config: Config
+    run: RunDir
+    data: TextData
+    batches: StreamBatches
+    hardware: Hardware
+    path: str
+    state: TrainState
+    logger: Logger
+    console: Console
+    resumed_from: int | None = None
+    discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
+
+    @cached_property
+    def vocabulary_json(self) -> str:
+        return json.dumps(self.data.vocabulary.to_json())
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run before anything of it is written: what `--dry-run` shows."""
+
+    config: Config
+    data: TextData
+    batches: StreamBatches
+    hardware: Hardware
+    path: str
+    model: TextModel
+
+
+def with_default_budget(config: Config) -> Config:
+    """A run without any budget trains for 20 epochs."""
+    train = config.train
+    if train.max_steps or train.max_epochs or train.max_minutes:
+        return config
+    return config.model_copy(update={"train": train.model_copy(update={"max_epochs": DEFAULT_EPOCHS})})
+
+
+def assemble(config: Config, console: Console, manifest: dict[str, Any] | None = None) -> Parts:
+    """Data, model and hardware of a config. A resumed run keeps the precision and the path that its
+    `manifest` names, so that it goes on as it began."""
+    config = with_default_budget(config)
+    train = config.train
+    data = prepare_text(config.data, console.data_progress)
+    use_threads(train.threads)
+    precision = manifest["precision"] if manifest else train.precision
+    hardware = choose_hardware(train.device, precision)
+    seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
+    model = TextModel(config.model, data.vocabulary.size)
+    path = manifest["path"] if manifest else choose_path(config, model, hardware)
+    model.to(hardware.device)
+    model.products = hardware.products
+    set_path(model, path)
+    batches = StreamBatches(
+        data.train,
+        train.batch_size,
+        train.sequence_length,
+        config.seed,
+        state_reset=train.state_reset,
+    )
+    return Parts(config, data, batches, hardware, path, model)
+
+
+def start(
+    parts: Parts, config_name: str, run_name: str | None, console: Console, stack: ExitStack
+) -> Session:
+    """A new run: its directory, and the state at step 0."""
+    run = create_run(config_name, run_name)
+    stack.enter_context(lock(run))
+    try:
+        run.config_path.write_text(dump_config(parts.config), encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"{run.config_path} cannot be written: {error}") from error
+    write_json_atomic(run.manifest_path, _manifest(parts))
+    return _session(parts, run, console, stack, None)
+
+
+def resume(
+    parts: Parts, run: RunDir, which: str | None, force: bool, console: Console, stack: ExitStack
+) -> Session:
+    """The run again, exactly where the checkpoint `which` (default: the last) left it."""
+    stack.enter_context(lock(run))
+    manifest = read_json(run.manifest_path)
+    _same_data(parts, manifest, force)
+    checkpoint = read_checkpoint(resolve(run.checkpoints, which or "last", notice))
+    session = _session(parts, run, console, stack, checkpoint)
+    here = {"device": str(parts.hardware.device), "threads": torch.get_num_threads()}
+    for name, value in here.items():
+        if manifest.get(name) != value:
+            text = f"this run began with {name} {manifest.get(name)}, now {value}"
+            notice(f"{text}: it goes on, but not bit for bit")
+    return session
+
+
+def _session(
+    parts: Parts, run: RunDir, console: Console, stack: ExitStack, checkpoint: Snapshot | None
+) -> Session:
+    optimizer = make_optimizer(parts.config.train, parts.model)
+    carried = parts.model.initial_state(parts.config.train.batch_size)
+    state = TrainState(parts.model, optimizer, carried, Progress())
+    step = None
+    if checkpoint is not None:
+        state.restore(checkpoint.tensors, checkpoint.document)
+        step = checkpoint.step
+    logger = Logger(run, parts.config, parts.model, step)
+    stack.callback(logger.close)
+    return Session(
+        parts.config, run, parts.data, parts.batches, parts.hardware, parts.path, state,
+        logger, console, step,
+    )  # fmt: skip
+
+
+def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
+    before, now = manifest.get("data_fingerprint"), parts.data.fingerprint
+    if before == now:
+        return
+    if not force:
+        raise DataError(
+            f"the data have changed since this run began (fingerprint {str(before)[:12]}, now {now[:12]})",
+            "put the old data back, or go on with the new ones by --force",
+        )
+    notice("the data have changed since this run began; going on by --force")
+
+
+def _manifest(parts: Parts) -> dict[str, Any]:
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        "state": "running",
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {
+            "lstmcli": lstmcli.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "device": str(parts.hardware.device),
+        "threads": torch.get_num_threads(),
+        "precision": parts.hardware.precision,
+        "precision_reason": parts.hardware.reason,
+        "path": parts.path,
+        "parameters": parts.model.parameter_count(),
+        "vocabulary_size": parts.data.vocabulary.size,
+        "data_fingerprint": parts.data.fingerprint,
+        "data": parts.data.summary,
+    }
+
+
+def set_run_state(run: RunDir, state: str) -> None:
+    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed."""
+    manifest = read_json(run.manifest_path)
+    manifest["state"] = state
+    write_json_atomic(run.manifest_path, manifest)
+
+
+def check_same_run(stored: Config, given: Config) -> None:
+    """A config given beside --resume may change how it trains, not what it is."""
+    changed: list[str] = [
+        f"{section}.{key}"
+        for section in ("data", "model")
+        for key, value in getattr(given, section).model_dump().items()
+        if getattr(getattr(stored, section), key) != value
+    ]
+    changed += [
+        f"train.{key}"
+        for key in ("batch_size", "sequence_length", "optimizer")
+        if getattr(stored.train, key) != getattr(given.train, key)
+    ]
+    if stored.seed != given.seed:
+        changed.append("seed")
+    if changed:
+        raise RunError(
+            f"this run cannot be resumed with another {', '.join(changed)}",
+            "start a new run, or leave these settings as they were",
+        )

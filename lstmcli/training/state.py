@@ -1,0 +1,146 @@
+"""All that a run is at a step: the one object which the loop changes, and what a checkpoint holds.
+
+Batches and dropout masks are pure functions of the seed and the step, so no generator's state needs
+keeping: `seed_step` sets every generator anew at each step.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmcli.checkpoint.store import check_tensors
+from lstmcli.errors import RunError
+from lstmcli.model.stack import StackState
+from lstmcli.model.text import TextModel
+
+
+@dataclass
+class Progress:
+    """The numbers of a run; all of them plain JSON."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int | None = None
+    best_loss: float | None = None
+    stale_evaluations: int = 0  # in a row without a better validation loss
+    plateau_stale: int = 0
+    plateau_drops: int = 0
+    evaluated_at: int = -1
+    last_val_loss: float | None = None
+    loss_sum: float = 0.0  # of the steps since the last logged one
+    loss_count: int = 0
+    learning_rate: float = 0.0  # of the last update
+    gradient_norm: float = 0.0  # before clipping, of the last update
+
+
+@dataclass
+class TrainState:
+    model: TextModel
+    optimizer: torch.optim.Optimizer
+    carried: StackState
+    progress: Progress
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is a tensor, by name."""
+        found = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.model.settings.tie_weights:
+            del found["model.head.weight"]  # it is the embedding's
+        found |= _optimizer_tensors(self.optimizer)
+        for number, layer in enumerate(self.carried):
+            found |= {f"carried.{number}.{k}": s for k, s in enumerate(layer)}
+        return found
+
+    def document(self) -> dict[str, Any]:
+        best = {"step": self.progress.best_step, "loss": self.progress.best_loss}
+        numbers = _optimizer_numbers(self.optimizer)
+        return {"progress": vars(self.progress).copy(), "best": best, "optimizer": numbers}
+
+    def restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Take the place of the run that wrote these. RunError if they do not fit."""
+        load_model(self.model, tensors)
+        try:
+            self.progress = Progress(**document["progress"])
+            numbers = document["optimizer"]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"the checkpoint's state.json is incomplete: {error}") from error
+        _load_optimizer(self.optimizer, tensors, numbers)
+        self.carried = tuple(
+            tuple(_carried(tensors, f"carried.{number}.{k}", s) for k, s in enumerate(layer))
+            for number, layer in enumerate(self.carried)
+        )
+
+
+def load_model(model: TextModel, tensors: dict[str, Tensor]) -> None:
+    """Put a checkpoint's `model.*` tensors into a model of the same shape."""
+    found = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    own = model.state_dict()
+    if model.settings.tie_weights:
+        own.pop("head.weight")
+    check_tensors(
+        {k: (tuple(v.shape), str(v.dtype)) for k, v in own.items()},
+        {k: (tuple(v.shape), str(v.dtype)) for k, v in found.items()},
+    )
+    if model.settings.tie_weights:
+        found["head.weight"] = found["embedding.weight"]
+    model.load_state_dict(found)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Set every generator as a pure function of (seed, step), the user's cells included."""
+    words = np.random.SeedSequence([seed, step]).generate_state(2, np.uint64)
+    torch.manual_seed(int(words[0] >> np.uint64(1)))
+    random.seed(int(words[1]))
+    np.random.seed(int(words[1] & np.uint64(0xFFFFFFFF)))
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{number}.{key}": value
+        for number, entry in state.items()
+        for key, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _optimizer_numbers(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
+    state = optimizer.state_dict()["state"]
+    return {
+        str(number): {k: v for k, v in entry.items() if not isinstance(v, Tensor)}
+        for number, entry in state.items()
+    }
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, dict[str, Any]]
+) -> None:
+    state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in numbers.items()}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    document = optimizer.state_dict()
+    shapes = [tuple(p.shape) for g in optimizer.param_groups for p in g["params"]]
+    same_shape = type(optimizer).__name__ != "Adafactor"  # which keeps row and column means
+    for number, entry in state.items():
+        for key, value in entry.items():
+            free = not (same_shape and isinstance(value, Tensor) and value.dim() > 0)
+            if number >= len(shapes) or not (free or tuple(value.shape) == shapes[number]):
+                raise RunError(f"optimizer.{number}.{key} in the checkpoint does not fit the model")
+    optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
+
+
+def _carried(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
+    if name not in tensors:
+        raise RunError(f"the checkpoint has no tensor {name}")
+    value = tensors[name]
+    if value.shape != like.shape:
+        raise RunError(f"{name} has shape {tuple(value.shape)}, expected {tuple(like.shape)}")
+    return value.to(like.device)
