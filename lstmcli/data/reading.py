@@ -112,10 +112,8 @@ def _decoded(
 
 
 def _nul(path: Path, offset: int) -> DataError:
-    return DataError(
-        f"{path} holds a NUL at byte offset {offset} (line {_line_at(path, offset)}): it may not be text",
-        f"remove it, {AS_BYTES}",
-    )
+    where = f"byte offset {offset} (line {_line_at(path, offset)})"
+    return DataError(f"{path} holds a NUL at {where}: it may not be text", f"remove it, {AS_BYTES}")
 
 
 def _not_utf8(path: Path, offset: int, error: UnicodeDecodeError) -> DataError:

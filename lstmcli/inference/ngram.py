@@ -25,9 +25,9 @@ Longs = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
-# Only the last so many symbols of the training text are counted: a bound on memory (about 1 GB for
+# Only the last so many symbols of the training text are counted: a bound on memory (about 0.4 GB for
 # text without any pattern, less for any other) and time, which also lets ranks and counts be int32.
-LONGEST = 10_000_000
+LONGEST = 4_000_000
 # Symbols scored at a time.
 CHUNK = 1_000_000
 UNSEEN = -1

@@ -54,7 +54,7 @@ def report_on(
     if protocol not in ("stateful", "windows"):
         raise UsageError(f"no protocol {protocol!r}", "there are stateful and windows")
     ids, train = _texts(run, data, split)
-    hardware = choose_hardware(run.config.train.device, run.config.train.precision)
+    hardware = choose_hardware(run.config.train.device, run.config.train.precision, elsewhere=True)
     model = run.model.to(hardware.device)
     model.products = hardware.products
     score = evaluate_text(model, ids, protocol, 64, on_progress=on_progress)

@@ -48,10 +48,10 @@ class _Recurrence(torch.autograd.Function):
         # h_0 .. h_T again in full precision, only for a cell whose equations read it
         kept = [_history(s, steps, dtype, keep=k > 0 or pair.hidden_in_step) for k, s in enumerate(state)]
         product = repeated_product(weight_hh.to(z.dtype), batch)
+        h, z_t = hidden.unbind(), z.unbind()
+        states = list(zip(*(_steps(s, steps + 1) for s in kept), strict=True))
         for t in range(steps):
-            old = [s[min(t, len(s) - 2)] for s in kept]
-            new = [s[min(t + 1, len(s) - 1)] for s in kept]
-            pair.forward(z[t], product(hidden[t]), hidden[t + 1], *old, *new)
+            pair.forward(z_t[t], product(h[t]), h[t + 1], *states[t], *states[t + 1])
         ctx.pair, ctx.keep = pair, len(state)
         ctx.save_for_backward(z, weight_hh, hidden, *kept)
         ctx.set_materialize_grads(False)
@@ -71,10 +71,11 @@ class _Recurrence(torch.autograd.Function):
             torch.zeros_like(s[0]) if d is None else d.clone() for d, s in zip(d_final, kept, strict=True)
         ]
         product = repeated_product(weight_hh.to(z.dtype).t(), batch)
+        z_t, d_z_t, d_output_t = z.unbind(), d_z.unbind(), d_outputs.unbind()
+        states = list(zip(*(_steps(s, steps) for s in kept), strict=True))
         for t in reversed(range(steps)):
-            old = [s[min(t, len(s) - 2)] for s in kept]
-            ctx.pair.backward(z[t], d_z[t], d_outputs[t], d_hidden, *old, *d_state)
-            d_hidden = product(d_z[t])
+            ctx.pair.backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *states[t], *d_state)
+            d_hidden = product(d_z_t[t])
         d_weight = d_z.flatten(0, 1).t() @ hidden[:-1].flatten(0, 1)
         d_state[0] = d_state[0] + d_hidden
         return None, d_z, d_weight.to(weight_hh.dtype), *d_state
@@ -85,6 +86,12 @@ def _history(start: Tensor, steps: int, dtype: torch.dtype, keep: bool) -> Tenso
     memory = torch.empty((steps + 1 if keep else 2, *start.shape), dtype=dtype, device=start.device)
     memory[0] = start
     return memory
+
+
+def _steps(memory: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Where each step finds its state: a history's rows, or the same few again and again."""
+    rows = memory.unbind()
+    return rows[:count] if len(rows) >= count else (rows[0], *[rows[-1]] * (count - 1))
 
 
 class _LookUp(torch.autograd.Function):

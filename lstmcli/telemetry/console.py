@@ -172,4 +172,3 @@ def duration(seconds: float) -> str:
 def to_standard_output(text: str) -> None:
     """A result: to standard output, made harmless only where a terminal would act on it."""
     sys.stdout.write(sanitize(text) if sys.stdout.isatty() else text)
-

@@ -12,6 +12,7 @@ from lstmcli.errors import ConfigError
 from lstmcli.model.layers import GatedLayer, is_stock_lstm
 from lstmcli.model.pointwise import compiler_available
 from lstmcli.model.text import TextModel
+from lstmcli.notices import notice
 
 COMPILE_PAYS = 2e13
 """Multiply-adds of a whole run above which some 20 s of compiling are earned back (measured: the
@@ -29,9 +30,19 @@ class Hardware:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
-def choose_hardware(device: str, precision: str) -> Hardware:
-    """The device and precision for the settings; `auto` picks what is fast here and says why."""
-    chosen = _device(device)
+def choose_hardware(device: str, precision: str, elsewhere: bool = False) -> Hardware:
+    """The device and precision for the settings; `auto` picks what is fast here and says why.
+
+    `elsewhere`: the settings are those of a run that may come from another machine, so a device that
+    is not here is replaced, with a notice, instead of refused.
+    """
+    try:
+        chosen = _device(device)
+    except ConfigError as error:
+        if not elsewhere:
+            raise
+        chosen = _device("auto")
+        notice(f"{error.message}; {chosen} is used instead")
     fast, reason = _bf16_is_fast(chosen)
     if precision == "auto":
         return Hardware(chosen, "bf16" if fast else "fp32", reason)
@@ -108,6 +119,17 @@ def set_path(model: TextModel, path: str, compiled: bool | None = None) -> None:
         if isinstance(layer, GatedLayer) and path == "engine":
             on_cpu = layer.weight_hh.device.type == "cpu"
             layer.compiled = (on_cpu and compiler_available()) if compiled is None else compiled
+
+
+def warm_up(model: TextModel, batch_size: int) -> None:
+    """Compile what will be compiled, so that no budget of minutes pays for it."""
+    first = model.layers.layers[0]
+    if not (isinstance(first, GatedLayer) and first.path == "engine" and first.compiled):
+        return
+    ids = torch.zeros(2, batch_size, dtype=torch.long, device=first.bias.device)
+    loss, _ = model.loss(ids, ids, model.initial_state(batch_size))
+    loss.backward()  # type: ignore[no-untyped-call]
+    model.zero_grad(set_to_none=True)
 
 
 def _long_run(config: Config, model: TextModel) -> bool:

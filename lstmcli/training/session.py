@@ -32,6 +32,7 @@ from lstmcli.training.hardware import (
     choose_path,
     set_path,
     use_threads,
+    warm_up,
 )
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
@@ -88,7 +89,7 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
     data = prepare_text(config.data, console.data_progress)
     use_threads(train.threads)
     precision = manifest["precision"] if manifest else train.precision
-    hardware = choose_hardware(train.device, precision)
+    hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     model = TextModel(config.model, data.vocabulary.size)
     path = manifest["path"] if manifest else choose_path(config, model, hardware)
@@ -139,6 +140,8 @@ def resume(
 def _session(
     parts: Parts, run: RunDir, console: Console, stack: ExitStack, checkpoint: Snapshot | None
 ) -> Session:
+    console.phase("compiling the cell")
+    warm_up(parts.model, parts.config.train.batch_size)
     optimizer = make_optimizer(parts.config.train, parts.model)
     carried = parts.model.initial_state(parts.config.train.batch_size)
     state = TrainState(parts.model, optimizer, carried, Progress())

@@ -34,9 +34,7 @@ def settings(tmp_path: Path) -> Callable[..., Data]:
     """Data settings with the cache inside the test's folder."""
 
     def maker(**options: Any) -> Data:
-        named = {
-            key: str(value) if isinstance(value, Path) else value for key, value in options.items()
-        }
+        named = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
         return Data(**{"cache": str(tmp_path / "cache"), **named})
 
     return maker

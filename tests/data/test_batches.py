@@ -46,9 +46,7 @@ def test_batches_agree_with_the_reference(
             first = StreamBatches(ids, batch_size, length, seed, 0, ranks)
             offset = int(first[epoch * batches.steps_per_epoch].inputs[0, 0])
             batch = batches[step]
-            inputs, targets = slow_batch(
-                ids.tolist(), batch_size, length, offset, window, rank, ranks
-            )
+            inputs, targets = slow_batch(ids.tolist(), batch_size, length, offset, window, rank, ranks)
             assert batch.inputs.T.tolist() == inputs
             assert batch.targets.T.tolist() == targets
             assert batch.reset.tolist() == [window == 0] * batch_size

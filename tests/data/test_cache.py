@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,9 +158,7 @@ def test_a_file_or_an_empty_folder_in_the_way(write: Write, settings: Settings) 
     assert is_poem(prepare_text(data))
 
 
-def test_half_written_folders_of_killed_processes_go_after_a_day(
-    write: Write, settings: Settings
-) -> None:
+def test_half_written_folders_of_killed_processes_go_after_a_day(write: Write, settings: Settings) -> None:
     data = settings(path=write("a.txt", POEM))
     old, new = Path(data.cache, ".0-1.tmp"), Path(data.cache, ".0-2.tmp")
     for path in (old, new):
@@ -189,9 +188,7 @@ def test_a_full_disk_says_how_much_is_needed(
     assert [path.name for path in Path(data.cache).iterdir()] == ["examined"]
 
 
-def test_a_read_only_cache_folder(
-    write: Write, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache_folder(write: Write, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("a.txt", POEM)
     prepared = prepare_text(settings(path=path))
 
@@ -210,9 +207,19 @@ def test_a_cache_that_is_a_file(write: Write, settings: Settings) -> None:
         prepare_text(settings(path=path, cache=path))
 
 
-def prepare_in_a_process(data: Data, barrier: Any, results: Any) -> None:
-    barrier.wait()
-    results.put(is_poem(prepare_text(data)))
+PREPARE_WHEN_TOLD = """
+import sys
+from types import SimpleNamespace
+from lstmcli.data.text import prepare_text
+data = SimpleNamespace(
+    path=sys.argv[1], cache=sys.argv[2], val_path=None, test_path=None, url=None, sha256=None,
+    level="characters", splits=[0.9, 0.1], min_count=1,
+)
+print("ready", flush=True)
+sys.stdin.readline()
+found = prepare_text(data)
+print(ascii(found.vocabulary.decode([*found.train, *found.val])), found.fingerprint)
+"""
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -220,18 +227,22 @@ def test_processes_that_prepare_at_once(write: Write, settings: Settings, damage
     data = settings(path=write("a.txt", POEM))
     if damaged:
         blank(folder_of(data, prepare_text(data)) / "train.ids")
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(3), context.Queue()
+    command = [sys.executable, "-c", PREPARE_WHEN_TOLD, str(data.path), data.cache]
+    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    pipe = subprocess.PIPE
     workers = [
-        context.Process(target=prepare_in_a_process, args=(data, barrier, results))
-        for _ in range(3)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) for _ in range(3)
     ]
     for worker in workers:
-        worker.start()
-    assert [results.get(timeout=20) for _ in workers] == [True] * 3
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    found = [worker.communicate(timeout=30)[0] for worker in workers]
+    fingerprint = prepare_text(data).fingerprint
+    assert found == [f"{ascii(POEM)} {fingerprint}\n"] * 3
     assert len(list(Path(data.cache).iterdir())) == 2  # no leftovers beside `examined`
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,7 +24,7 @@ SUM = hashlib.sha256(BODY).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    requests: list[str] = []
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.requests.append(self.path)
@@ -123,9 +123,7 @@ def test_a_damaged_earlier_download_is_replaced(
     assert path.read_bytes() == BODY
 
 
-def test_a_wrong_checksum_names_both(
-    address: str, fetch: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_wrong_checksum_names_both(address: str, fetch: Callable[..., Path], tmp_path: Path) -> None:
     url, wrong = f"{address}/text.txt", "0" * 64
     with pytest.raises(DataError) as caught:
         fetch(url, wrong, tmp_path)
@@ -154,7 +152,7 @@ def test_a_failed_download_says_why_and_leaves_nothing(
 
 
 def test_an_untrusted_certificate_is_refused(address: str, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="(?i)certificate"):
+    with pytest.raises(ResourceError, match=r"(?i)certificate"):
         download(f"{address}/text.txt", SUM, tmp_path)
     assert_nothing_stays(tmp_path)
 
@@ -180,7 +178,7 @@ def test_a_full_disk(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(ResourceError, match="cannot write .*No space left on device"):
+    with pytest.raises(ResourceError, match=r"cannot write .*No space left on device"):
         fetch(f"{address}/text.txt", SUM, tmp_path)
     assert_nothing_stays(tmp_path)
 
