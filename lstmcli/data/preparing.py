@@ -125,7 +125,7 @@ def _learn_vocabulary(data: Data, source: Source, stop: int, report: Progress) -
         found = _histogram(piece[: stop - position])
         counts[: len(found)] += found
         position += len(piece)
-        if position > stop + 9:
+        if position >= stop:
             break
     kept = counts >= data.min_count if data.level == "characters" else counts > 0
     # Characters left out are one symbol more: the unknown one.

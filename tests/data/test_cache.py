@@ -242,7 +242,7 @@ def test_processes_that_prepare_at_once(write: Write, settings: Settings, damage
         worker.stdin.flush()
     found = [worker.communicate(timeout=30)[0] for worker in workers]
     fingerprint = prepare_text(data).fingerprint
-    assert found == [f"{ascii(POEM)} {fingerprint}\n"] * 3
+    assert found == [f"{POEM!a} {fingerprint}\n"] * 3
     assert len(list(Path(data.cache).iterdir())) == 2  # no leftovers beside `examined`
 
 

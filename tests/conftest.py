@@ -1,0 +1,264 @@
+"""Whole runs in a small house: a text, a config, and `lstm` in this process or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+WORDS = "the cat sat on a mat and the dog saw it run far away from home".split()
+SETTINGS: dict[str, Any] = {
+    "seed": 7,
+    "data": {"path": "text.txt", "cache": "cache"},
+    "model": {"hidden_size": 16, "embedding_size": 8, "num_layers": 2, "path": "fused"},
+    "train": {
+        "batch_size": 4,
+        "sequence_length": 16,
+        "max_steps": 20,
+        "learning_rate": 0.01,
+        "warmup_steps": 5,
+        "threads": 1,
+        "precision": "fp32",
+    },
+    "evaluation": {"every": 10, "sample_length": 20},
+    "telemetry": {"every": 5, "gates_every": 10, "tensorboard": False},
+    "checkpoint": {"every": 10, "keep": 20},
+}
+"""Of 1,000 symbols for training an epoch has 15 steps."""
+
+
+def make_text(symbols: int, seed: int = 0) -> str:
+    """Lines of a few words in no order; ASCII."""
+    draw = random.Random(seed)
+    text = ""
+    while len(text) < symbols:
+        text += " ".join(draw.choices(WORDS, k=8)) + ".\n"
+    return text[:symbols]
+
+
+@dataclass
+class Outcome:
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which must be one JSON document."""
+        return json.loads(self.out)
+
+
+class WarmProcess:
+    """Starts `lstm` in forked processes, one at a time; see warm_process.py."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, str(HERE / "warm_process.py"), str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+        theirs.close()
+        self._answers = self._socket.makefile()
+
+    def start(self, job: dict[str, Any], descriptors: list[int]) -> int:
+        """The process's id; `wait` must follow."""
+        socket.send_fds(self._socket, [json.dumps(job).encode()], descriptors)
+        return int(self._answers.readline())
+
+    def wait(self) -> int:
+        return int(self._answers.readline())
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+        self._process.wait(10)
+
+
+class Lab:
+    """A folder with `text.txt` and `config.yaml`, and the command line run in it."""
+
+    def __init__(self, folder: Path, warm: Any):
+        self.folder = folder
+        self._warm = warm
+        (folder / "text.txt").write_text(make_text(1112), encoding="utf-8")
+        self.configure()
+
+    def configure(self, name: str = "config.yaml", **sections: Any) -> Path:
+        """Write a config: SETTINGS with some sections changed."""
+        merged = {
+            key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value
+            for key, value in SETTINGS.items()
+        }
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(merged), encoding="utf-8")
+        return path
+
+    def lstm(self, *words: object, stdin: bytes = b"") -> Outcome:
+        """`lstm WORDS` in this process."""
+        from lstmcli import notices
+        from lstmcli.cli.app import main
+
+        notices._said.clear()  # "once per process", and each command is a process
+        out, err = io.StringIO(), io.StringIO()
+        before, stdin_before = os.getcwd(), sys.stdin
+        os.chdir(self.folder)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        code: Any = 0
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main([str(word) for word in words])
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        finally:
+            os.chdir(before)
+            sys.stdin = stdin_before
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    def train(self, run: str, *words: object) -> Outcome:
+        """A run by that name; it must succeed."""
+        outcome = self.lstm("train", "config.yaml", *words, "--run", run)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    def process(
+        self, *words: object, faults: tuple[tuple[str, int, str], ...] = (), **environment: str
+    ) -> Outcome:
+        """`lstm WORDS` in a process of its own, in which the faults (where, call, what) happen."""
+        pipes = [os.pipe() for _ in range(2)]
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        found: list[bytes] = [b"", b""]
+        try:
+            self._start(words, faults, environment, [nothing, pipes[0][1], pipes[1][1]])
+        finally:
+            for descriptor in (nothing, pipes[0][1], pipes[1][1]):
+                os.close(descriptor)
+        readers = [
+            threading.Thread(target=lambda k=k: found.__setitem__(k, read_all(pipes[k][0]))) for k in range(2)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        code = self._warm().wait()
+        return Outcome(code, found[0].decode("utf-8"), found[1].decode("utf-8"))
+
+    def terminal(self, *words: object, **environment: str) -> Outcome:
+        """`lstm WORDS` in a process whose three streams are one terminal."""
+        import pty
+
+        ours, theirs = pty.openpty()
+        try:
+            self._start(words, (), environment, [theirs] * 3)
+        finally:
+            os.close(theirs)
+        shown = read_all(ours)
+        return Outcome(self._warm().wait(), shown.decode("utf-8"), "")
+
+    def _start(self, words: Any, faults: Any, environment: dict[str, str], descriptors: list[int]) -> None:
+        keys = ("where", "call", "what")
+        job = {
+            "folder": str(self.folder),
+            "words": [str(word) for word in words],
+            "faults": [dict(zip(keys, fault, strict=True)) for fault in faults],
+            "environment": environment,
+        }
+        self._warm().start(job, descriptors)
+
+    def path(self, run: str) -> Path:
+        return self.folder / "runs" / run
+
+    def steps(self, run: str) -> list[int]:
+        """Steps of which there is a checkpoint."""
+        return sorted(int(p.name.removeprefix("step_")) for p in self.path(run).glob("checkpoints/step_*"))
+
+    def checkpoint(self, run: str, step: int | None = None) -> Any:
+        """The snapshot of a step (default: the highest), as NumPy arrays."""
+        from lstmcli.checkpoint.store import read_checkpoint, step_name
+
+        number = self.steps(run)[-1] if step is None else step
+        return read_checkpoint(self.path(run) / "checkpoints" / step_name(number), framework="numpy")
+
+    def metrics(self, run: str) -> list[dict[str, Any]]:
+        """metrics.jsonl without what the clock says."""
+        lines = (self.path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [
+            {k: v for k, v in json.loads(line).items() if not k.startswith("speed/")} for line in lines
+        ]
+
+    def listing(self) -> dict[str, bytes]:
+        """Every file below the folder and its content."""
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in files}
+
+
+def read_all(descriptor: int) -> bytes:
+    found = b""
+    try:
+        while piece := os.read(descriptor, 1 << 16):
+            found += piece
+    except OSError:  # a terminal that nobody holds any longer
+        pass
+    finally:
+        os.close(descriptor)
+    return found
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Any]:
+    """Started by the first test that needs it."""
+    made: list[WarmProcess] = []
+
+    def get() -> WarmProcess:
+        if not made:
+            made.append(WarmProcess())
+        return made[0]
+
+    yield get
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, _warm: Any) -> Lab:
+    """A lab of the test's own."""
+    return Lab(tmp_path, _warm)
+
+
+@pytest.fixture(scope="module")
+def shared_lab(tmp_path_factory: pytest.TempPathFactory, _warm: Any) -> Lab:
+    """A lab that the module's tests share; they must not disturb each other."""
+    return Lab(tmp_path_factory.mktemp("lab"), _warm)
+
+
+@pytest.fixture(scope="session")
+def trained_lab(tmp_path_factory: pytest.TempPathFactory, _warm: Any) -> Lab:
+    """A lab with a run `good` that has learned something. Tests only read it."""
+    lab = Lab(tmp_path_factory.mktemp("trained"), _warm)
+    (lab.folder / "text.txt").write_text(make_text(8000), encoding="utf-8")
+    lab.train(
+        "good",
+        "model.hidden_size=32",
+        "train.max_steps=150",
+        "train.batch_size=8",
+        "train.state_reset=0.05",
+        "data.splits=[0.8,0.1,0.1]",
+        "evaluation.every=50",
+        "checkpoint.every=50",
+        "telemetry.tensorboard=true",
+    )
+    return lab
