@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 HERE = Path(__file__).parent
-WORDS = "the cat sat on a mat and the dog saw it run far away from home".split()
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "saw", "it", "run", "far", "away", "home"]
 SETTINGS: dict[str, Any] = {
     "seed": 7,
     "data": {"path": "text.txt", "cache": "cache"},
@@ -200,9 +200,9 @@ class Lab:
             {k: v for k, v in json.loads(line).items() if not k.startswith("speed/")} for line in lines
         ]
 
-    def listing(self) -> dict[str, bytes]:
-        """Every file below the folder and its content."""
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
+    def listing(self, under: str = ".") -> dict[str, bytes]:
+        """Every file below the folder (or one in it) and its content."""
+        files = sorted(p for p in (self.folder / under).rglob("*") if p.is_file())
         return {str(p.relative_to(self.folder)): p.read_bytes() for p in files}
 
 

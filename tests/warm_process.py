@@ -55,9 +55,9 @@ def work(job: dict[str, Any], descriptors: list[int]) -> NoReturn:
     os.chdir(job["folder"])
     os.environ.update(job["environment"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["lstm", *job["words"]]
     for fault in job["faults"]:
         arm(**fault)
@@ -101,4 +101,5 @@ def strike(word: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # what the first optimizer imports
     serve(socket.socket(fileno=int(sys.argv[1])))

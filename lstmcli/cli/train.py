@@ -106,6 +106,7 @@ def _resume(
     check_same_run(stored, given)
     parts = assemble(given, console, read_json(run.manifest_path))
     console.end_data()
+    _describe(parts, console)
     if dry_run:
         return _plan(parts)
     with ExitStack() as stack:
@@ -120,8 +121,10 @@ def _run(session: Session, console: Console) -> dict[str, Any]:
 
     run = session.run
     if is_complete(session):
+        set_run_state(run, "complete")
         console.line(f"run {run.name} is already complete at step {session.state.progress.step}")
         return outcome(session)
+    set_run_state(run, "running")
     console.line(f"run {run.name} in {run.path}")
     state = "failed"
     try:

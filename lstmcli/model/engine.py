@@ -50,8 +50,9 @@ class _Recurrence(torch.autograd.Function):
         product = repeated_product(weight_hh.to(z.dtype), batch)
         h, z_t = hidden.unbind(), z.unbind()
         states = list(zip(*(_steps(s, steps + 1) for s in kept), strict=True))
+        forward = pair.forward_for(z_t[0], product(h[0]), h[1], *states[0], *states[1])
         for t in range(steps):
-            pair.forward(z_t[t], product(h[t]), h[t + 1], *states[t], *states[t + 1])
+            forward(z_t[t], product(h[t]), h[t + 1], *states[t], *states[t + 1])
         ctx.pair, ctx.keep = pair, len(state)
         ctx.save_for_backward(z, weight_hh, hidden, *kept)
         ctx.set_materialize_grads(False)
@@ -73,8 +74,10 @@ class _Recurrence(torch.autograd.Function):
         product = repeated_product(weight_hh.to(z.dtype).t(), batch)
         z_t, d_z_t, d_output_t = z.unbind(), d_z.unbind(), d_outputs.unbind()
         states = list(zip(*(_steps(s, steps) for s in kept), strict=True))
+        example = (z_t[0], d_z_t[0], d_output_t[0], d_hidden, *states[0], *d_state)
+        backward = ctx.pair.backward_for(*example)
         for t in reversed(range(steps)):
-            ctx.pair.backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *states[t], *d_state)
+            backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *states[t], *d_state)
             d_hidden = product(d_z_t[t])
         d_weight = d_z.flatten(0, 1).t() @ hidden[:-1].flatten(0, 1)
         d_state[0] = d_state[0] + d_hidden

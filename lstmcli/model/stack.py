@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from lstmcli.cells.base import CellClass, FreeCell, State, zeros_like_state
+from lstmcli.model.dropout import dropout
 from lstmcli.model.layers import FreeLayer, GatedLayer, Layer, Trace
 
 StackState = tuple[State, ...]
@@ -61,7 +62,7 @@ class Stack(nn.ModuleList):
         return traces
 
     def _drop(self, outputs: Tensor) -> Tensor:
-        return nn.functional.dropout(outputs, self.dropout, self.training)
+        return dropout(outputs, self.dropout, self.training)
 
 
 def detach(state: StackState) -> StackState:

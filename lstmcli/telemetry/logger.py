@@ -16,11 +16,19 @@ from lstmcli.telemetry.metrics import MetricsFile
 class Logger:
     """Writes scalars and samples. A full disk costs the log, not the run: it warns once and goes on."""
 
-    def __init__(self, run: RunDir, config: Config, model: TextModel, resumed_at: int | None):
+    def __init__(
+        self,
+        run: RunDir,
+        config: Config,
+        model: TextModel,
+        resumed_at: int | None = None,
+        evaluated: bool = True,
+    ):
+        """`evaluated`: whether the evaluation at the step resumed at, if one is due, is done."""
         self.broken: str | None = None
         self._board: Any = None
         try:
-            self._metrics = MetricsFile(run.metrics_path, resumed_at)
+            self._metrics = MetricsFile(run.metrics_path, resumed_at, evaluated)
             if config.telemetry.tensorboard:
                 from lstmcli.telemetry.tensorboard import TensorBoard
 

@@ -11,10 +11,10 @@ from typing import Any
 class MetricsFile:
     """Appends records; a resumed run first drops what was logged past its checkpoint."""
 
-    def __init__(self, path: Path, last_step: int | None = None):
+    def __init__(self, path: Path, last_step: int | None = None, evaluated: bool = True):
         self.path = path
         if last_step is not None and path.exists():
-            _drop_after(path, last_step)
+            _drop_after(path, last_step, evaluated)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: dict[str, Any]) -> None:
@@ -37,8 +37,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [r for r in records if isinstance(r, dict) and isinstance(r.get("step"), int)]
 
 
-def _drop_after(path: Path, last_step: int) -> None:
+def _drop_after(path: Path, last_step: int, evaluated: bool) -> None:
+    """Drop what lies past `last_step`, and its evaluation, too, if the checkpoint does not know it."""
     kept = [r for r in read_metrics(path) if r["step"] <= last_step]
+    if not evaluated:
+        kept = [r for r in kept if r["step"] < last_step or "val/loss" not in r]
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(r) + "\n" for r in kept)

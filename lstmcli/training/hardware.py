@@ -92,9 +92,11 @@ def use_threads(threads: int | None) -> int:
 def choose_path(config: Config, model: TextModel, hardware: Hardware) -> str:
     """Which path computes the recurrence: `fused`, `engine`, or `loop`; resolves `auto`.
 
-    Measured on CPUs with bf16 (`lstm bench train`): the compiled engine is ahead of oneDNN's fused
-    LSTM in bf16 and level in fp32; it costs some seconds of compiling, so short runs stay fused.
-    On CUDA cuDNN is ahead.
+    A rule and no measurement at the start, so that two runs of one config are one run. It was
+    measured on two cores with AVX512-BF16 (`lstm bench train`, with its shapes and --path): the
+    compiled engine is ahead of oneDNN's fused LSTM in bf16 from two layers on, and in one layer from
+    some 64 streams; in fp32 they are level. It costs some seconds of compiling, so short runs stay
+    fused. On CUDA cuDNN is ahead.
     """
     first = model.layers.layers[0]
     wanted = config.model.path
@@ -109,7 +111,10 @@ def choose_path(config: Config, model: TextModel, hardware: Hardware) -> str:
     if not is_stock_lstm(first):
         return "engine"
     on_cpu_in_bf16 = hardware.device.type == "cpu" and hardware.precision == "bf16"
-    return "engine" if on_cpu_in_bf16 and _long_run(config, model) and compiler_available() else "fused"
+    wide = config.model.num_layers > 1 or config.train.batch_size >= 64
+    return (
+        "engine" if on_cpu_in_bf16 and wide and _long_run(config, model) and compiler_available() else "fused"
+    )
 
 
 def set_path(model: TextModel, path: str, compiled: bool | None = None) -> None:

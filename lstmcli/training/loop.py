@@ -45,7 +45,7 @@ def train(session: Session, stop: StopSignals) -> None:
     """
     state = session.state
     clock = Clock(state.progress.seconds, time.perf_counter())
-    saved_at = session.resumed_from if session.resumed_from is not None else -1
+    saved = _mark(session) if session.resumed_from is not None else None
     interval = _Interval(state.progress.tokens, clock.seconds())
     while True:
         done = _progress(session, clock)
@@ -54,10 +54,12 @@ def train(session: Session, stop: StopSignals) -> None:
         if _evaluation_due(session, over) and not stop.asked:
             improved = _evaluate(session, stop)
             over = over or _has_stopped_early(session)
-        wanted = over or improved or stop.asked or _checkpoint_due(session)
-        if wanted and saved_at != state.progress.step:
+        # A checkpoint of this step that lacks its evaluation is replaced.
+        outdated = saved is not None and saved[0] == state.progress.step
+        wanted = over or improved or stop.asked or outdated or _checkpoint_due(session)
+        if wanted and saved != _mark(session):
             _save(session, clock)
-            saved_at = state.progress.step
+            saved = _mark(session)
         if stop.asked:
             raise stop.asked(_farewell(session))
         if over:
@@ -75,6 +77,11 @@ def is_complete(session: Session) -> bool:
         return False
     over = _progress(session, Clock(session.state.progress.seconds, time.perf_counter())) >= 1.0
     return (over or _has_stopped_early(session)) and not _evaluation_due(session, over=True)
+
+
+def _mark(session: Session) -> tuple[int, int]:
+    """Tells what a checkpoint would hold from what an earlier one does."""
+    return session.state.progress.step, session.state.progress.evaluated_at
 
 
 @dataclass
@@ -138,6 +145,17 @@ def _check_finite(session: Session, loss: Tensor, norm: Tensor) -> None:
         f"last good checkpoint: {_last_good(session)}; "
         "try a smaller train.learning_rate or train.clip_norm, or train.precision=fp32",
     )
+
+
+def _check_weights(session: Session) -> None:
+    """An update may leave the range of its numbers though its loss and gradient did not."""
+    for name, value in session.state.model.named_parameters():
+        if not bool(torch.isfinite(value).all()):
+            step = session.state.progress.step
+            raise DivergedError(
+                f"the update before step {step} made {name} infinite; it is not saved",
+                f"last good checkpoint: {_last_good(session)}; try a smaller train.learning_rate",
+            )
 
 
 def _last_good(session: Session) -> str:
@@ -236,8 +254,10 @@ def _log_gates(session: Session, window: _Window) -> None:
 def _save(session: Session, clock: Clock) -> None:
     """Commit a checkpoint, then clear away what it supersedes."""
     state, run = session.state, session.run
+    _check_weights(session)
     state.progress.seconds = clock.seconds()
     session.console.phase("saving")
+    session.logger.flush()  # a resume expects the log of all steps up to the checkpoint
     files = {
         "vocab.json": session.vocabulary_json,
         "config.yaml": dump_config(session.config),

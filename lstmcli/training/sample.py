@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lstmcli.config.schema import Evaluation
 from lstmcli.data.vocabulary import Vocabulary
+from lstmcli.errors import RunError
 from lstmcli.inference.decoders import decoder_of_model
 from lstmcli.inference.generate import GenerateOptions, generate
 from lstmcli.model.text import TextModel
 
 
 def sample_text(model: TextModel, vocabulary: Vocabulary, settings: Evaluation, seed: int) -> str:
-    """`sample_length` symbols from an empty prompt."""
+    """`sample_length` symbols from an empty prompt; nothing if the model's outputs are not numbers:
+    a sample must not be what ends a run."""
     options = GenerateOptions(
         length=settings.sample_length, temperature=settings.sample_temperature, seed=seed
     )
-    return generate(decoder_of_model(model), vocabulary, "", options)[0].text
+    try:
+        with np.errstate(all="ignore"):
+            return generate(decoder_of_model(model), vocabulary, "", options)[0].text
+    except RunError:
+        return ""

@@ -20,7 +20,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.data.batches import StreamBatches
 from lstmcli.data.text import TextData, prepare_text
-from lstmcli.errors import DataError, ResourceError, RunError
+from lstmcli.errors import DataError, LstmError, ResourceError, RunError
 from lstmcli.model.text import TextModel
 from lstmcli.notices import notice
 from lstmcli.rundir import RunDir, create_run, lock, read_json, write_json_atomic
@@ -38,6 +38,7 @@ from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
 
 DEFAULT_EPOCHS = 20.0
+WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
 
 
 @dataclass
@@ -112,10 +113,7 @@ def start(
     """A new run: its directory, and the state at step 0."""
     run = create_run(config_name, run_name)
     stack.enter_context(lock(run))
-    try:
-        run.config_path.write_text(dump_config(parts.config), encoding="utf-8")
-    except OSError as error:
-        raise ResourceError(f"{run.config_path} cannot be written: {error}") from error
+    _write_config(run, parts.config)
     write_json_atomic(run.manifest_path, _manifest(parts))
     return _session(parts, run, console, stack, None)
 
@@ -134,7 +132,18 @@ def resume(
         if manifest.get(name) != value:
             text = f"this run began with {name} {manifest.get(name)}, now {value}"
             notice(f"{text}: it goes on, but not bit for bit")
+    _write_config(run, parts.config)  # a longer budget holds for the next resume, too
     return session
+
+
+def _write_config(run: RunDir, config: Config) -> None:
+    """Replace the run's config, whole or not at all."""
+    temporary = run.path / ".tmp-config.yaml"
+    try:
+        temporary.write_text(dump_config(config), encoding="utf-8")
+        temporary.replace(run.config_path)
+    except OSError as error:
+        raise ResourceError(f"{run.config_path} cannot be written: {error.strerror}") from error
 
 
 def _session(
@@ -149,7 +158,7 @@ def _session(
     if checkpoint is not None:
         state.restore(checkpoint.tensors, checkpoint.document)
         step = checkpoint.step
-    logger = Logger(run, parts.config, parts.model, step)
+    logger = Logger(run, parts.config, parts.model, step, state.progress.evaluated_at == step)
     stack.callback(logger.close)
     return Session(
         parts.config, run, parts.data, parts.batches, parts.hardware, parts.path, state,
@@ -185,6 +194,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         "precision": parts.hardware.precision,
         "precision_reason": parts.hardware.reason,
         "path": parts.path,
+        "cell": parts.config.model.cell,
         "parameters": parts.model.parameter_count(),
         "vocabulary_size": parts.data.vocabulary.size,
         "data_fingerprint": parts.data.fingerprint,
@@ -193,19 +203,26 @@ def _manifest(parts: Parts) -> dict[str, Any]:
 
 
 def set_run_state(run: RunDir, state: str) -> None:
-    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed."""
-    manifest = read_json(run.manifest_path)
-    manifest["state"] = state
-    write_json_atomic(run.manifest_path, manifest)
+    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed.
+
+    What keeps it from being written is told, but must not hide how the run ended.
+    """
+    try:
+        manifest = read_json(run.manifest_path)
+        if manifest.get("state") != state:
+            write_json_atomic(run.manifest_path, manifest | {"state": state})
+    except LstmError as error:
+        notice(f"the state of the run ({state}) could not be noted: {error.message}")
 
 
 def check_same_run(stored: Config, given: Config) -> None:
-    """A config given beside --resume may change how it trains, not what it is."""
+    """A config given beside --resume may change how it trains, not what it is. Where the data lie may
+    change, too: their fingerprint is compared."""
     changed: list[str] = [
         f"{section}.{key}"
         for section in ("data", "model")
         for key, value in getattr(given, section).model_dump().items()
-        if getattr(getattr(stored, section), key) != value
+        if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"

@@ -6,6 +6,7 @@ import torch
 
 from lstmcli.config.schema import Model
 from lstmcli.inference.decoders import decoder_of_model
+from lstmcli.model.dropout import dropout
 from lstmcli.model.stack import detach, reset_streams
 from lstmcli.model.text import TextModel
 
@@ -84,3 +85,19 @@ def test_observing_changes_neither_the_model_nor_its_mode():
     assert model.training and len(traces) == 2
     assert traces[0].gates["forget"].shape == (6, 2, 12)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    x = torch.ones(401, 997, requires_grad=True)
+    y = dropout(x, p, True)
+    dropped = float((y == 0).float().mean())
+    assert abs(dropped - p) < 5 * (p * (1 - p) / x.numel()) ** 0.5 + 2**-16
+    kept = y.detach()[y.detach() > 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=1e-4, atol=0)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach())
+    # neighbours share a word of random bits, and must not share a fate
+    pairs = (y[:, :-1] == 0).float().mul((y[:, 1:] == 0).float()).mean()
+    assert abs(float(pairs) - p * p) < 0.01

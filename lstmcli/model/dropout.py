@@ -1,0 +1,27 @@
+"""Dropout whose mask is cheap to draw on a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEVELS = 1 << 16
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero a share `p` of x and scale the rest by 1 / (1 - p), as in Srivastava et al. 2014.
+
+    On a CPU the library draws one number per element from a sequential generator, which costs as
+    much as a recurrent product; here each draw of 64 bits serves four elements, and `p` is rounded
+    to a multiple of 2^-16.
+    """
+    if not training or p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return functional.dropout(x, p, training)
+    dropped = round(p * LEVELS)
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -2^15 .. 2^15 - 1
+    scale = LEVELS / (LEVELS - dropped)
+    return x * (draws >= dropped - LEVELS // 2).to(x.dtype).mul_(scale)
