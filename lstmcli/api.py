@@ -12,7 +12,7 @@ from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.data.vocabulary import Vocabulary
-from lstmcli.errors import DataError, RunError
+from lstmcli.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.inference.decoder import Decoder, LSTMDecoder, TorchDecoder
 from lstmcli.inference.decoders import has_numpy_decoder
 from lstmcli.inference.generate import GenerateOptions, Sample, generate
@@ -67,8 +67,8 @@ class Run:
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
+        from lstmcli.model.hardware import set_path
         from lstmcli.model.text import TextModel
-        from lstmcli.training.hardware import set_path
         from lstmcli.training.state import load_model
 
         model = TextModel(self.config.model, self.vocabulary.size)
@@ -107,8 +107,32 @@ class Run:
             data: another text than the run's own split.
         """
         from lstmcli.inference.report import report_on
+        from lstmcli.model.hardware import choose_hardware
 
-        return report_on(self, data, split, protocol, on_progress)
+        ids, train = self._texts(data, split)
+        settings = self.config.train
+        hardware = choose_hardware(settings.device, settings.precision, elsewhere=True)
+        return report_on(self.model, self.vocabulary, ids, train, protocol, hardware, on_progress)
+
+    def _texts(self, data: str | Path | None, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """What is evaluated, and the training text for the baselines (None if it is not to be had)."""
+        if data is not None:
+            from lstmcli.data.text import encode_file
+
+            ids = encode_file(Path(data), self.vocabulary)
+            try:
+                return ids, self.splits()["train"]
+            except (DataError, RunError, ResourceError) as error:
+                notice(f"no baselines beside the model: {error.message}")
+                return ids, None
+        if split not in ("train", "val", "test"):
+            raise UsageError(f"no split {split!r}", "there are train, val and test")
+        splits = self.splits()
+        found = splits[split]
+        if found is None:
+            held = ", ".join(k for k, v in splits.items() if v is not None)
+            raise DataError(f"this run's data have no {split} split", f"they have: {held}")
+        return found, splits["train"]
 
     def splits(self) -> dict[str, np.ndarray | None]:
         """The run's own data, prepared again if need be, and checked to be the same."""

@@ -19,7 +19,7 @@ import re
 import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def _make_named(path: Path) -> Path:
 
 def _make_new(root: Path, config_name: str) -> Path:
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", config_name).strip("-")[:60] or "run"
-    base = f"{stem}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    base = f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     number = 1
     while True:  # two runs may start in the same second: only mkdir knows who was first
         path = root / (base if number == 1 else f"{base}-{number}")
@@ -184,7 +184,7 @@ def _created(run: RunDir) -> float:
     with suppress(RunError, LookupError, ValueError, TypeError, AttributeError, OverflowError):
         text = read_json(run.manifest_path)["created"].replace("Z", "+00:00")
         time_ = datetime.fromisoformat(text)
-        return (time_ if time_.tzinfo else time_.replace(tzinfo=timezone.utc)).timestamp()
+        return (time_ if time_.tzinfo else time_.replace(tzinfo=UTC)).timestamp()
     with suppress(OSError):
         return run.path.stat().st_mtime
     return 0.0

@@ -255,6 +255,7 @@ def trained_lab(tmp_path_factory: pytest.TempPathFactory, _warm: Any) -> Lab:
         "model.hidden_size=32",
         "train.max_steps=150",
         "train.batch_size=8",
+        "train.learning_rate=0.03",
         "train.state_reset=0.05",
         "data.splits=[0.8,0.1,0.1]",
         "evaluation.every=50",

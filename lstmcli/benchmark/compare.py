@@ -17,10 +17,10 @@ from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
 from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
 from lstmcli.inference.decoders import decoder_of_model
 from lstmcli.inference.sampling import Sampler
+from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
 from lstmcli.telemetry.gates import gate_statistics
-from lstmcli.training.hardware import Hardware, choose_hardware, choose_path, set_path
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import seed_step
 

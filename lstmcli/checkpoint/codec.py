@@ -9,46 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors
 
+from lstmcli.checkpoint.entry import DTYPES, NAMES, Entry
 from lstmcli.checkpoint.files import Buffer
 from lstmcli.errors import RunError
 
 HEADER_LIMIT = 16 << 20
 """Bytes of the largest header that is given to the parser."""
-
-DTYPES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "complex64": "C64",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
-"""Names that NumPy and PyTorch share, to the format's."""
-_NAMES = {code: name for name, code in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor as little-endian bytes in row-major order."""
-
-    dtype: str  # a key of DTYPES
-    shape: tuple[int, ...]
-    data: Buffer
 
 
 def entry_of(tensor: Any) -> Entry:
@@ -100,9 +72,9 @@ def decode(data: bytes, path: Path) -> dict[str, Entry]:
 
 
 def _entry_read(name: str, value: dict[str, Any], path: Path) -> Entry:
-    if value["dtype"] not in _NAMES:
+    if value["dtype"] not in NAMES:
         raise RunError(f"{path}: tensor {name} has the unknown dtype {value['dtype']}")
-    return Entry(_NAMES[value["dtype"]], tuple(value["shape"]), value["data"])
+    return Entry(NAMES[value["dtype"]], tuple(value["shape"]), value["data"])
 
 
 def to_numpy(entry: Entry) -> np.ndarray[Any, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from lstmcli.checkpoint.codec import Entry, count_non_finite, decode, to_numpy
+from lstmcli.checkpoint.codec import count_non_finite, decode, to_numpy
+from lstmcli.checkpoint.entry import Entry
 from lstmcli.checkpoint.files import decode_json
 from lstmcli.checkpoint.manifest import (
     DOCUMENT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lstmcli.checkpoint.codec import DTYPES, Entry
+from lstmcli.checkpoint.entry import DTYPES, Entry
 
 
 def entry_of_torch(tensor: torch.Tensor) -> Entry:

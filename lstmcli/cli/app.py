@@ -20,6 +20,7 @@ from lstmcli.errors import LstmError
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with the exit code of what happened."""
+    _survive_closed_streams()
     _survive_any_locale()
     app(args=arguments)
 
@@ -73,6 +74,13 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _survive_closed_streams() -> None:
+    """Where standard output or error is closed (`>&-`), what is written to it is nobody's business."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 def _survive_any_locale() -> None:
     """A terminal without Unicode gets escapes, not a crash."""
     for stream in (sys.stdout, sys.stderr):
@@ -93,16 +101,20 @@ for verb in (train, generate, eval, bench, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(lstmcli.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
     """Train LSTMs on text, see what they write, measure how good they are."""
-    if version:
-        print(lstmcli.__version__)
-        raise typer.Exit
 
 
 if __name__ == "__main__":

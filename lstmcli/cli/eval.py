@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,19 +41,21 @@ def command(
     def show(done: int, total: int) -> None:
         console.data_progress("evaluating", done, total)
 
+    loaded = load(run)
+    about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or split)}
     try:
-        report = load(run).evaluate(data, split, protocol, show)
+        report = loaded.evaluate(data, split, protocol, show)
     finally:
         console.end_data()
     if as_json:
-        print_json(report.to_json())
+        print_json(about | report.to_json())
     else:
-        _print(report)
+        _print(about, report)
 
 
-def _print(report: TextReport) -> None:
+def _print(about: dict[str, Any], report: TextReport) -> None:
     unknown = f", {report.unknown} of them unknown to the model" if report.unknown else ""
-    print(f"{report.run} at step {report.step} on {report.split}, {report.tokens:,} symbols{unknown}")
+    print(f"{about['run']} at step {about['step']} on {about['split']}, {report.tokens:,} symbols{unknown}")
     print(f"protocol {report.protocol}, {report.precision}\n")
     rows = [["", "nats/symbol", "bits/symbol", "perplexity", "accuracy"]]
     rows.append(_row("this model", report.loss, f"{100 * report.accuracy:.1f}%"))

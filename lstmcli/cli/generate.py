@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json
+from lstmcli.cli.output import print_json, print_text
 from lstmcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +85,7 @@ class _Stream:
         self._write(piece)
 
     def _write(self, text: str) -> None:
-        from lstmcli.telemetry.console import to_standard_output
-
-        to_standard_output(text)
+        print_text(text)
         if self._interactive:
             sys.stdout.flush()
 
@@ -96,10 +94,8 @@ class _Stream:
 
 
 def _print_all(samples: list[Sample], prompt: str) -> None:
-    from lstmcli.telemetry.console import to_standard_output
-
     for number, sample in enumerate(samples, 1):
-        to_standard_output(f"--- {number} ---\n{prompt}{sample.text}\n")
+        print_text(f"--- {number} ---\n{prompt}{sample.text}\n")
 
 
 def _result(samples: list[Sample], options: dict[str, Any]) -> dict[str, Any]:

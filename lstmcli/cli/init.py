@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -30,11 +31,14 @@ def command(
         raise UsageError(f"{file} is a table", "this version learns from text only")
     if not file.is_file():
         raise DataError(f"there is no file {file}")
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty")
     target = output or Path(f"{file.stem}.yaml")
-    if target.exists():
-        raise UsageError(f"{target} is already there", "choose another name with --output")
     try:
-        target.write_text(propose(file), encoding="utf-8")
+        with target.open("x", encoding="utf-8") as opened:
+            opened.write(propose(file))
+    except FileExistsError:
+        raise UsageError(f"{target} is already there", "choose another name with --output") from None
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
     print(f"wrote {target}\nnext: lstm train {target}")
@@ -49,10 +53,10 @@ def propose(file: Path) -> str:
     level = "" if is_text else "  level: bytes              # the file is not UTF-8 text\n"
     minutes = 2 if size < 200_000 else 10
     return f"""\
-# A character-level LSTM for {file.name} ({size:,} bytes).
+# A character-level LSTM for {_quoted(file.name)} ({size:,} bytes).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.
 data:
-  path: {_quoted(str(file))}
+  path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
 {level}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
 model:
   cell: lstm
@@ -113,7 +117,7 @@ def _is_utf8(file: Path) -> bool:
 
 
 def _quoted(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z_./][\w./-]*", text):
+    """Text as YAML reads it back: plain where that is safe (`null` and `.5` are not text)."""
+    if re.fullmatch(r"[A-Za-z_/][\w./-]*\.[A-Za-z]+", text):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return json.dumps(text, ensure_ascii=False)

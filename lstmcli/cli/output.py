@@ -31,3 +31,10 @@ def print_rows(rows: list[list[str]], right: int = 1) -> None:
             c.ljust(w) if k < right else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text of a model, as it is; made harmless where a terminal would act on it."""
+    from lstmcli.inference.generate import sanitize
+
+    sys.stdout.write(sanitize(text) if sys.stdout.isatty() else text)

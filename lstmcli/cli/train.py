@@ -72,9 +72,10 @@ def _start(
     from pathlib import Path
 
     from lstmcli.config.load import load_config
+
+    config = load_config(config_path, overrides)  # before torch is imported: errors come at once
     from lstmcli.training.session import assemble, start
 
-    config = load_config(config_path, overrides)
     parts = assemble(config, console)
     console.end_data()
     _describe(parts, console)
@@ -97,12 +98,13 @@ def _resume(
 
     from lstmcli.config.load import load_config
     from lstmcli.rundir import find_run, read_json, split_reference
-    from lstmcli.training.session import assemble, check_same_run, resume
 
     name, which = split_reference(reference)
     run = find_run(name)
     stored = load_config(run.config_path)
     given = load_config(config_path or run.config_path, overrides)
+    from lstmcli.training.session import assemble, check_same_run, resume
+
     check_same_run(stored, given)
     parts = assemble(given, console, read_json(run.manifest_path))
     console.end_data()

@@ -59,17 +59,18 @@ def _print_schema() -> None:
 
 
 def _check_all(config: Config) -> dict[str, Any]:
-    """What the data are; everything that is wrong with data and cell in one error."""
+    """What the data are; everything that is wrong with data, cell and optimizer in one error."""
     found: dict[str, Any] = {}
     errors: list[LstmError] = []
     try:
         found = _check_data(config)
     except LstmError as error:
         errors.append(error)
-    try:
-        _check_cell(config)
-    except LstmError as error:
-        errors.append(error)
+    for check in (_check_cell, _check_optimizer):
+        try:
+            check(config)
+        except LstmError as error:
+            errors.append(error)
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return found
@@ -89,6 +90,14 @@ def _check_data(config: Config) -> dict[str, Any]:
         train = config.train
         StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
         return data.summary
+
+
+def _check_optimizer(config: Config) -> None:
+    from torch import nn
+
+    from lstmcli.training.optimizer import make_optimizer
+
+    make_optimizer(config.train, nn.Linear(2, 2))
 
 
 def _check_cell(config: Config) -> None:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
-from lstmcli.data.text import encode_file
+from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, UsageError
 from lstmcli.inference.evaluate import evaluate_text
 from lstmcli.inference.ngram import NGram, unigram_loss
-
-if TYPE_CHECKING:
-    from lstmcli.api import Run
+from lstmcli.model.hardware import Hardware
+from lstmcli.model.text import TextModel
 
 LARGE = 10_000_000
 """Symbols of a text up to which the n-gram model reads all of it."""
+STREAMS = 64
+"""Rows read side by side."""
 
 
 @dataclass(frozen=True)
 class TextReport:
-    run: str
-    step: int
-    split: str
     protocol: str
     tokens: int
     loss: float  # nats per symbol
@@ -42,29 +40,26 @@ class TextReport:
 
 
 def report_on(
-    run: Run,
-    data: str | Path | None,
-    split: str,
+    model: TextModel,
+    vocabulary: Vocabulary,
+    ids: np.ndarray,
+    train: np.ndarray | None,
     protocol: str,
-    on_progress: Callable[[int, int], None] | None,
+    hardware: Hardware,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> TextReport:
-    """Evaluate a run's model and the baselines on the same symbols."""
-    from lstmcli.training.hardware import choose_hardware
-
+    """Evaluate a model on ids, and baselines of the training text (None: no baselines) on the same."""
     if protocol not in ("stateful", "windows"):
         raise UsageError(f"no protocol {protocol!r}", "there are stateful and windows")
-    ids, train = _texts(run, data, split)
-    hardware = choose_hardware(run.config.train.device, run.config.train.precision, elsewhere=True)
-    model = run.model.to(hardware.device)
-    model.products = hardware.products
-    score = evaluate_text(model, ids, protocol, 64, on_progress=on_progress)
+    model.to(hardware.device).products = hardware.products
+    try:
+        score = evaluate_text(model, ids, protocol, STREAMS, on_progress=on_progress)
+    finally:  # the model is its owner's: what is generated next must not depend on this
+        model.to("cpu").products = torch.float32
     if score is None:
         raise DataError("nothing was evaluated")
-    unknown = run.vocabulary.unknown
+    unknown = vocabulary.unknown
     return TextReport(
-        run=run.directory.name,
-        step=run.step,
-        split=str(data) if data is not None else split,
         protocol=protocol,
         tokens=score.tokens,
         loss=score.loss,
@@ -73,26 +68,8 @@ def report_on(
         accuracy=score.accuracy,
         unknown=0 if unknown is None else int(np.count_nonzero(np.asarray(ids[1:]) == unknown)),
         precision=hardware.precision,
-        baselines=_baselines(train, ids, run.vocabulary.size),
+        baselines=_baselines(train, ids, vocabulary.size),
     )
-
-
-def _texts(run: Run, data: str | Path | None, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """What is evaluated, and the training text for the baselines (None if it is not to be had)."""
-    if data is not None:
-        ids = encode_file(Path(data), run.vocabulary)
-        try:
-            return ids, run.splits()["train"]
-        except DataError:
-            return ids, None
-    if split not in ("train", "val", "test"):
-        raise UsageError(f"no split {split!r}", "there are train, val and test")
-    splits = run.splits()
-    found = splits[split]
-    if found is None:
-        held = ", ".join(k for k, v in splits.items() if v is not None)
-        raise DataError(f"this run's data have no {split} split", f"they have: {held}")
-    return found, splits["train"]
 
 
 def _baselines(train: np.ndarray | None, ids: np.ndarray, size: int) -> dict[str, dict[str, float]]:

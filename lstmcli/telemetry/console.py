@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -167,8 +166,3 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)}:{int(seconds % 3600 // 60):02d} h"
     return f"{seconds / 86400:.0f} days"
-
-
-def to_standard_output(text: str) -> None:
-    """A result: to standard output, made harmless only where a terminal would act on it."""
-    sys.stdout.write(sanitize(text) if sys.stdout.isatty() else text)

@@ -11,6 +11,8 @@ from torch import nn
 from lstmcli.config.schema import Train
 from lstmcli.errors import ConfigError
 
+OWN_SETTINGS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}
+
 
 def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     """`train.optimizer` of torch.optim over the model's parameters in two groups: matrices with
@@ -25,9 +27,14 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     elif train.weight_decay:
         raise ConfigError(f"train.weight_decay: {train.optimizer} has none; set it to 0")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in train.optimizer_options.items()}
-    if "fused" in known and parameters[0].device.type in ("cpu", "cuda"):
+    chosen = {"foreach", "differentiable"} & set(options)  # neither goes with `fused`
+    if "fused" in known and not chosen and parameters[0].device.type in ("cpu", "cuda"):
         options.setdefault("fused", True)
-    unknown = sorted(set(options) - set(known))
+    taken = sorted(set(options) & set(OWN_SETTINGS))
+    if taken:
+        where = OWN_SETTINGS[taken[0]]
+        raise ConfigError(f"train.optimizer_options: {taken[0]} has a setting of its own, {where}")
+    unknown = sorted(set(options) - set(known) | set(options) & {"params"})
     if unknown:
         raise ConfigError(
             f"train.optimizer_options: {train.optimizer} knows no {', '.join(unknown)}",

@@ -7,7 +7,7 @@ import platform
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,7 @@ from lstmcli.config.schema import Config
 from lstmcli.data.batches import StreamBatches
 from lstmcli.data.text import TextData, prepare_text
 from lstmcli.errors import DataError, LstmError, ResourceError, RunError
-from lstmcli.model.text import TextModel
-from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, create_run, lock, read_json, write_json_atomic
-from lstmcli.telemetry.console import Console
-from lstmcli.telemetry.logger import Logger
-from lstmcli.training.hardware import (
+from lstmcli.model.hardware import (
     Hardware,
     choose_hardware,
     choose_path,
@@ -34,6 +29,11 @@ from lstmcli.training.hardware import (
     use_threads,
     warm_up,
 )
+from lstmcli.model.text import TextModel
+from lstmcli.notices import notice
+from lstmcli.rundir import RunDir, create_run, lock, read_json, write_json_atomic
+from lstmcli.telemetry.console import Console
+from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
 
@@ -72,6 +72,7 @@ class Parts:
     hardware: Hardware
     path: str
     model: TextModel
+    optimizer: torch.optim.Optimizer
 
 
 def with_default_budget(config: Config) -> Config:
@@ -104,7 +105,7 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
         config.seed,
         state_reset=train.state_reset,
     )
-    return Parts(config, data, batches, hardware, path, model)
+    return Parts(config, data, batches, hardware, path, model, make_optimizer(train, model))
 
 
 def start(
@@ -151,9 +152,8 @@ def _session(
 ) -> Session:
     console.phase("compiling the cell")
     warm_up(parts.model, parts.config.train.batch_size)
-    optimizer = make_optimizer(parts.config.train, parts.model)
     carried = parts.model.initial_state(parts.config.train.batch_size)
-    state = TrainState(parts.model, optimizer, carried, Progress())
+    state = TrainState(parts.model, parts.optimizer, carried, Progress())
     step = None
     if checkpoint is not None:
         state.restore(checkpoint.tensors, checkpoint.document)
@@ -180,7 +180,7 @@ def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
 
 def _manifest(parts: Parts) -> dict[str, Any]:
     return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "state": "running",
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {
@@ -226,7 +226,7 @@ def check_same_run(stored: Config, given: Config) -> None:
     ]
     changed += [
         f"train.{key}"
-        for key in ("batch_size", "sequence_length", "optimizer")
+        for key in ("batch_size", "sequence_length", "optimizer", "optimizer_options")
         if getattr(stored.train, key) != getattr(given.train, key)
     ]
     if stored.seed != given.seed:

@@ -1,0 +1,126 @@
+"""The package from Python: a run as an object, without the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import lstmcli
+from lstmcli.errors import LstmError, RunError, UsageError
+
+
+def in_fresh_python(code, folder):
+    """What Python code prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys, lstmcli; lstmcli.__version__\n"
+        "heavy = ('torch', 'numpy', 'pydantic', 'rich', 'typer', 'lstmcli.cli')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert in_fresh_python(code, tmp_path) == "[]\n"
+
+
+def test_loading_and_generating_does_not_import_the_command_line_or_torch(trained_lab):
+    code = (
+        "import sys, lstmcli\n"
+        "run = lstmcli.load('good')\n"
+        "text = run.generate('the ', length=20, seed=1)[0].text\n"
+        "print(len(text), [m for m in ('torch', 'lstmcli.cli', 'typer') if m in sys.modules])"
+    )
+    assert in_fresh_python(code, trained_lab.folder) == "20 []\n"
+
+
+def test_an_unknown_name_of_the_package():
+    with pytest.raises(AttributeError, match="nothing"):
+        lstmcli.nothing  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def run(trained_lab):
+    return lstmcli.load(trained_lab.path("good"))
+
+
+def test_a_run_says_what_it_is(run):
+    assert (run.directory.name, run.step, run.config.model.hidden_size) == ("good", 150, 32)
+    assert run.vocabulary.size == 21
+
+
+def test_generating_as_the_command_does(run, trained_lab):
+    samples = run.generate("the cat", length=40, num=2, seed=5, temperature=0.7)
+    words = ["--prompt", "the cat", "--length", 40, "--num", 2, "--seed", 5, "--temperature", 0.7]
+    outcome = trained_lab.lstm("generate", "good", *words, "--json")
+    assert [s.text for s in samples] == [s["text"] for s in outcome.json["samples"]]
+
+
+def test_text_can_be_taken_piece_by_piece(run):
+    pieces = []
+    sample = run.generate("the", length=30, seed=2, on_text=lambda *piece: pieces.append(piece))
+    assert "".join(text for _, text in pieces) == sample[0].text and {n for n, _ in pieces} == {0}
+
+
+def test_evaluating_as_the_command_does(run, trained_lab, monkeypatch):
+    monkeypatch.chdir(trained_lab.folder)
+    report = run.evaluate(split="test", protocol="stateful")
+    words = ["--split", "test", "--protocol", "stateful", "--json"]
+    found = trained_lab.lstm("eval", "good", *words).json
+    assert {key: getattr(report, key) for key in found} == found
+
+
+def test_the_model_is_a_module_that_agrees_with_the_decoder(run):
+    assert isinstance(run.model, torch.nn.Module) and not run.model.training
+    ids = run.vocabulary.encode("the cat")
+    state, torch_state = run.decoder.initial_state(1), run.model.initial_state(1)
+    for symbol in ids:
+        logits = run.decoder.step(np.array([symbol]), state)
+        with torch.no_grad():
+            other, torch_state = run.model.step(torch.tensor([int(symbol)]), torch_state)
+        assert np.allclose(logits, other.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("reference", ["good@50", "good@best", "good@last"])
+def test_other_checkpoints(trained_lab, monkeypatch, reference):
+    monkeypatch.chdir(trained_lab.folder)
+    assert lstmcli.load(reference).step in (50, 150)
+
+
+def test_errors_are_those_of_the_one_tree(run, trained_lab, monkeypatch):
+    monkeypatch.chdir(trained_lab.folder)
+    with pytest.raises(RunError):
+        lstmcli.load("nothing")
+    with pytest.raises(UsageError):
+        run.generate(temperature=-1.0)
+    with pytest.raises(UsageError):
+        run.evaluate(protocol="other")
+    assert issubclass(RunError, LstmError)
+
+
+def test_evaluating_in_bf16_does_not_change_what_is_generated_afterwards(lab, monkeypatch):
+    words = ["model.cell=lstm-readable", "model.path=auto", "train.precision=bf16", "train.max_steps=10"]
+    lab.train("free", *words)
+    monkeypatch.chdir(lab.folder)
+    run = lstmcli.load("free")
+    before = run.decoder.step(np.array([3]), run.decoder.initial_state(1)).copy()
+    assert run.evaluate().precision == "bf16"
+    after = run.decoder.step(np.array([3]), run.decoder.initial_state(1))
+    assert np.array_equal(before, after) and run.model.products == torch.float32
+
+
+def test_a_model_with_shared_weights(lab, monkeypatch):
+    words = ["model.tie_weights=true", "model.embedding_size=null"]
+    lab.train("tied", *words)
+    monkeypatch.chdir(lab.folder)
+    run = lstmcli.load("tied")
+    assert "model.head.weight" not in lab.checkpoint("tied").tensors
+    assert run.model.head.weight is run.model.embedding.weight
+    assert len(run.generate("the", length=10)[0].text) == 10 and run.evaluate().loss > 0
