@@ -35,9 +35,9 @@ def find_cell(name: str) -> CellClass:
         module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
     except ConfigError:
         raise
-    except Exception as error:  # the user's own code may raise anything at all
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything at all
         raise ConfigError(
-            f"model.cell: {where} cannot be imported: {_place(error)}",
+            f"model.cell: {where} cannot be imported: {place_of(error)}",
             "run the file with Python to see the whole error",
         ) from error
     return _checked(name, getattr(module, class_name, None), module, class_name)
@@ -79,13 +79,13 @@ def _is_own_cell(found: type, module: ModuleType) -> bool:
     return issubclass(found, (GatedCell, FreeCell)) and found.__module__ == module.__name__
 
 
-def _place(error: BaseException) -> str:
-    """The error in words, with the last place in the user's code."""
+def place_of(error: BaseException, file: str | None = None) -> str:
+    """The error in words, with the last place in the user's code: in `file`, if it is known."""
     trace = error.__traceback__
     place = ""
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
-        if "importlib" not in filename and not filename.startswith("<"):
+        if "importlib" not in filename and not filename.startswith("<") and file in (None, filename):
             place = f" ({filename}:{trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"

@@ -101,7 +101,8 @@ def _check_optimizer(config: Config) -> None:
 
 
 def _check_cell(config: Config) -> None:
-    from lstmcli.cells.registry import find_cell, is_built_in
+    from lstmcli.cells.registry import find_cell
+    from lstmcli.cells.trial import try_cell
 
-    if not is_built_in(config.model.cell):
-        find_cell(config.model.cell)
+    find_cell(config.model.cell)
+    try_cell(config.model)

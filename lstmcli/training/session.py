@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import lstmcli
+from lstmcli.cells.trial import try_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
@@ -93,6 +94,7 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
+    try_cell(config.model)
     model = TextModel(config.model, data.vocabulary.size)
     path = manifest["path"] if manifest else choose_path(config, model, hardware)
     model.to(hardware.device)

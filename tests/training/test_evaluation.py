@@ -10,8 +10,8 @@ from lstmcli.api import load
 from lstmcli.config.schema import Model
 from lstmcli.errors import DataError
 from lstmcli.inference.evaluate import SEGMENT, WARM_UP, WINDOW, evaluate_text, rows_of
-from lstmcli.model.text import TextModel
 from lstmcli.model.hardware import set_path
+from lstmcli.model.text import TextModel
 
 LENGTHS = [2, 3, 17, 255, 256, 257, 258, 512, 513, 514, 4095, 4096, 4097, 4098, 4609, 8193, 8194, 20_001]
 

@@ -23,7 +23,7 @@ EVERYTHING = [
 ]
 SCHEDULES = {
     "cosine": ["train.schedule=cosine"],
-    "plateau": ["train.schedule=plateau", "train.plateau_patience=1", "train.learning_rate=1.0"],
+    "plateau": ["train.schedule=plateau", "train.plateau_patience=1", "train.learning_rate=3.0"],
 }
 
 

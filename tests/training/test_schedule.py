@@ -96,8 +96,9 @@ def test_a_budget_in_minutes_ends_soon_and_the_rate_follows_the_clock(lab):
 
 
 def test_a_run_without_a_budget_gets_twenty_epochs(lab):
-    plan = lab.lstm("train", "config.yaml", "train.max_steps=null", "--run", "r", "--json")
-    assert plan.json["steps"] == 300 and plan.json["epochs"] == 20.0
+    words = ["train.max_steps=null", "train.sequence_length=64", "train.batch_size=5"]
+    outcome = lab.lstm("train", "config.yaml", *words, "--run", "r", "--json")
+    assert outcome.json["steps"] == 60 and outcome.json["epochs"] == 20.0
     assert "max_epochs: 20" in (lab.path("r") / "config.yaml").read_text()
 
 
