@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -32,6 +33,8 @@ def test_disk_full_while_a_checkpoint_is_saved(lab, limit):
     needed = int(failed.err.partition("bytes needed: ")[2].partition(", bytes free")[0].replace(",", ""))
     assert needed > 4 * 3 * 4237  # three numbers per parameter
     assert lab.steps("r") == [10] and lab.checkpoint("r").step == 10
+    state = json.loads((lab.path("r") / "manifest.json").read_text())["state"]
+    assert state == ("failed" if limit else "running")  # the old manifest is whole, at least
     assert lab.lstm("eval", "r", "--json").json["step"] == 10
     assert lab.lstm("train", "--resume", "r").code == 0 and lab.steps("r") == [10, 20]
 
