@@ -130,3 +130,17 @@ def test_only_nan_in_validation_leaves_no_best(lab, monkeypatch):
     assert outcome.code == 0 and outcome.json["best"] == {"step": None, "loss": None}
     assert outcome.json["final"]["loss"] is None  # JSON has no NaN
     assert lab.lstm("generate", "r", "--length", "3").code == 0
+
+
+def test_a_model_that_gives_nan_writes_no_sample():
+    from lstmcli.config.schema import Evaluation, Model
+    from lstmcli.data.vocabulary import Vocabulary
+    from lstmcli.model.text import TextModel
+    from lstmcli.training.sample import sample_text
+
+    model = TextModel(Model(hidden_size=4), 4)
+    vocabulary = Vocabulary("characters", "\nab")
+    assert len(sample_text(model, vocabulary, Evaluation(sample_length=9), 1)) == 9
+    with torch.no_grad():
+        model.head.bias[1] = math.nan
+    assert sample_text(model, vocabulary, Evaluation(sample_length=9), 1) == ""
