@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,14 @@ from lstmcli.inference.sampling import Sampler
 from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
+from lstmcli.rundir import RunDir
 from lstmcli.telemetry.gates import gate_statistics
+from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import seed_step
+
+LOSS_TAGS = ("loss", "bpc", "learning_rate", "gradient_norm", "epoch", "tokens_per_second", "seconds")
+"""As many scalars as the training loop logs at once."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +64,39 @@ def bench_train(shape: Shape, rounds: int, precision: str = "auto", path: str = 
 
 
 def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
-    """What the gate statistics cost at the default interval, as a share of training time."""
+    """What all logging costs at the default intervals, as a share of training time.
+
+    Gate statistics every `gates_every` steps, scalars into metrics.jsonl and TensorBoard for both.
+    """
     hardware = choose_hardware("auto", "auto")
     config = _config(shape, "auto")
     model, chosen = _our_model(config, hardware)
     steps = _train_ours(config, shape, model, hardware)
     ids, _ = next(_batches(shape, hardware.device))
     state = model.initial_state(shape.batch)
-    step_s, look_s = _in_turn(
-        lambda: next(steps), lambda: gate_statistics(model, ids, state), rounds, hardware.device
-    )
-    every = Telemetry().gates_every or 1
-    step, look = statistics.median(step_s), statistics.median(look_s)
+    losses = {tag: 1.0 for tag in LOSS_TAGS}
+    with tempfile.TemporaryDirectory() as folder:
+        logger = Logger(RunDir(Path(folder)), config, model, None)
+        step_s, gates_s = _in_turn(
+            lambda: next(steps),
+            lambda: logger.scalars(1, gate_statistics(model, ids, state)),
+            rounds,
+            hardware.device,
+        )
+        _, losses_s = _in_turn(lambda: None, lambda: logger.scalars(1, losses), rounds, hardware.device)
+        logger.close()
+    settings = Telemetry()
+    step, gates, loss = (statistics.median(s) for s in (step_s, gates_s, losses_s))
+    per_step = loss / settings.every + gates / (settings.gates_every or 1)
     return {
         **_about(shape, hardware, chosen),
         "rounds": rounds,
         "step_seconds": step,
-        "gate_statistics_seconds": look,
-        "gates_every": every,
-        "share_of_training_time": look / (every * step),
+        "gates_seconds": gates,
+        "gates_every": settings.gates_every,
+        "losses_seconds": loss,
+        "losses_every": settings.every,
+        "share_of_training_time": per_step / step,
     }
 
 

@@ -37,8 +37,16 @@ def find_files(setting: str | list[str], what: str) -> list[Path]:
     return list(found.values())
 
 
+def expanded(pattern: str, what: str) -> Path:
+    """The path with `~` and `~name` replaced; DataError if there is no such user."""
+    try:
+        return Path(pattern).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{what}: {pattern}: {error}", "write the path out") from error
+
+
 def _matches(pattern: str, what: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = expanded(pattern, what)
     kind = _kind(path, what)
     if kind == "file":
         return [path]

@@ -33,7 +33,7 @@ from lstmcli.data.cache import FORMAT, Cache, Prepared, digest_of, stamps
 from lstmcli.data.preparing import Source, build
 from lstmcli.data.progress import Progress, throttled
 from lstmcli.data.reading import read_pieces
-from lstmcli.data.sources import download, download_path, find_files, stdlib_files
+from lstmcli.data.sources import download, download_path, expanded, find_files, stdlib_files
 from lstmcli.data.vocabulary import Ids, Vocabulary
 from lstmcli.errors import DataError
 
@@ -62,7 +62,7 @@ def prepare_text(data: Data, progress: Progress | None = None) -> TextData:
     ResourceError: no network, or a cache folder that cannot be written.
     """
     report = throttled(progress)
-    cache = Cache(Path(data.cache).expanduser())
+    cache = Cache(expanded(data.cache, "data.cache"))
     located = _locate(data, cache, report)
     started = time.perf_counter()
     sources = {}

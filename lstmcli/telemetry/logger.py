@@ -32,11 +32,8 @@ class Logger:
             if config.telemetry.tensorboard:
                 from lstmcli.telemetry.tensorboard import TensorBoard
 
-                gates = {
-                    number: tuple(getattr(layer.cell, "gates", ()))
-                    for number, layer in enumerate(model.layers.layers)
-                }
-                self._board = TensorBoard(run.path, config, gates, resumed_at or 0)
+                cells = [layer.cell for layer in model.layers.layers]
+                self._board = TensorBoard(run.path, config, cells, resumed_at or 0)
         except OSError as error:
             raise ResourceError(f"{run.path} cannot be written: {error}") from error
 

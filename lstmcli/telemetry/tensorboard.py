@@ -11,12 +11,12 @@ from lstmcli.config.schema import Config
 class TensorBoard:
     """One event file per start of a run; what lies past the step resumed from is purged."""
 
-    def __init__(self, folder: Path, config: Config, layers: dict[int, tuple[str, ...]], step: int):
+    def __init__(self, folder: Path, config: Config, cells: list[Any], step: int):
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if step == 0:
-            self._writer.add_custom_scalars(_layout(layers))
+            self._writer.add_custom_scalars(_layout(cells))
             _write_hyperparameters(self._writer, config)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -34,7 +34,7 @@ class TensorBoard:
         self._writer.close()
 
 
-def _layout(layers: dict[int, tuple[str, ...]]) -> dict[str, Any]:
+def _layout(cells: list[Any]) -> dict[str, Any]:
     """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
     page: dict[str, Any] = {
         "Loss": {
@@ -47,7 +47,8 @@ def _layout(layers: dict[int, tuple[str, ...]]) -> dict[str, Any]:
             "Symbols per second": ["Multiline", ["speed/tokens_per_second"]],
         },
     }
-    for number, gates in layers.items():
+    for number, cell in enumerate(cells):
+        gates = tuple(getattr(cell, "gates", ()))
         at = f"gates/layer{number}"
         charts: dict[str, Any] = {
             "Mean activation": ["Multiline", [f"{at}/{g}/mean" for g in gates]],
@@ -57,6 +58,7 @@ def _layout(layers: dict[int, tuple[str, ...]]) -> dict[str, Any]:
         if "forget" in gates:
             tags = [f"{at}/forget/timescale_{p}" for p in ("p50", "p10", "p90")]
             charts["Forget timescale in steps: median, p10 to p90"] = ["Margin", tags]
+        if "cell" in cell.state:
             charts["Norm of the cell state"] = ["Multiline", [f"{at}/cell_state/norm"]]
         page[f"Layer {number}: gates"] = charts
     return page

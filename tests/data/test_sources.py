@@ -139,3 +139,8 @@ def test_a_python_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sources.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(DataError, match="no standard library source"):
         stdlib_files()
+
+
+def test_the_home_of_nobody_known_is_a_data_error():
+    with pytest.raises(DataError, match="no-such-user-here"):
+        find_files("~no-such-user-here/text.txt", "data.path")
