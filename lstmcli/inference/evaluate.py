@@ -78,7 +78,7 @@ def evaluate_text(
         raise DataError(f"the text to evaluate has {len(ids)} symbols; at least 2 are needed")
     rows = rows_of(protocol, len(ids))
     device = model.head.weight.device
-    total = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, count
+    total = torch.zeros(3, dtype=torch.float64)  # loss, right, count; some devices have no fp64
     training = model.training
     model.eval()
     try:
@@ -134,5 +134,5 @@ def _sums(model: TextModel, inputs: Tensor, targets: Tensor, carrier: _Carrier) 
     logits, targets = logits.flatten(0, 1).float(), targets.flatten()
     loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
     right = (logits.argmax(-1) == targets).sum()
-    # fp32 within a window, fp64 over windows
-    return torch.stack([loss.sum().double(), right.double(), (targets != IGNORED).sum().double()])
+    count = (targets != IGNORED).sum()
+    return torch.stack([loss.sum(), right.float(), count.float()]).cpu().double()
