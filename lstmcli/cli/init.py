@@ -70,7 +70,7 @@ train:
   max_minutes: {minutes}            # or max_epochs, max_steps
   optimizer_options: {{betas: [0.9, 0.99]}}
   learning_rate: 0.003
-  state_reset: 0.05         # now and then begin without context
+  state_reset: 0.2          # often begin without context, as in evaluation
 evaluation:
   every: 250
 checkpoint:
@@ -85,13 +85,13 @@ def _sizes(size: int) -> tuple[int, int, float]:
     if size < 1_000_000:
         return 256, 1, 0.25
     if size < 20_000_000:
-        return 512, 1, 0.25
+        return 512, 2, 0.3
     return 512, 2, 0.1
 
 
 def _window(size: int) -> tuple[int, int]:
     """Streams and window such that a pass over the text takes some 100 steps or more."""
-    streams, window = 32, 128
+    streams, window = 32, 64
     while streams > 1 and 0.9 * size < 100 * streams * window:
         if window > 32:
             window //= 2

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-import lstmcli
 from lstmcli.cells.trial import try_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import dump_config
@@ -37,6 +36,7 @@ from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
+from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
 WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
@@ -186,7 +186,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         "state": "running",
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {
-            "lstmcli": lstmcli.__version__,
+            "lstmcli": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
