@@ -67,14 +67,14 @@ class Run:
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
-        from lstmcli.model.hardware import set_path
+        from lstmcli.model.hardware import path_without_compiling, set_path
         from lstmcli.model.text import TextModel
         from lstmcli.training.state import load_model
 
         model = TextModel(self.config.model, self.vocabulary.size)
         arrays = self._snapshot.tensors
         load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
-        set_path(model, best_path_without_compiling(model))
+        set_path(model, path_without_compiling(model))
         return model.eval()
 
     @cached_property
@@ -151,13 +151,3 @@ class Run:
                     "evaluate on a file of your choice with --data FILE",
                 )
         return {"train": data.train, "val": data.val, "test": data.test}
-
-
-def best_path_without_compiling(model: TextModel) -> str:
-    """The quickest path for a single use: nothing that must be compiled first."""
-    from lstmcli.model.layers import FreeLayer, is_stock_lstm
-
-    first = model.layers.layers[0]
-    if isinstance(first, FreeLayer):
-        return "loop"
-    return "fused" if is_stock_lstm(first) else "loop"

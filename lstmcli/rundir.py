@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lstmcli.checkpoint.files import name_problem, read_json, write_json_atomic
+from lstmcli.checkpoint.files import name_problem, read_json, write_atomic, write_json_atomic
 from lstmcli.checkpoint.locking import hold, is_held
 from lstmcli.checkpoint.manifest import checkpoints, read_document
 from lstmcli.errors import ResourceError, RunError, UsageError
@@ -38,6 +38,7 @@ __all__ = [
     "lock",
     "read_json",
     "split_reference",
+    "write_atomic",
     "write_json_atomic",
 ]
 

@@ -49,7 +49,8 @@ def bench_train(shape: Shape, rounds: int, precision: str = "auto", path: str = 
     """
     hardware = choose_hardware("auto", precision)
     config = _config(shape, path)
-    ours, chosen = _our_steps(config, shape, hardware)
+    model, chosen = _our_model(config, shape, hardware)
+    ours = _train_ours(config, shape, model, hardware)
     plain_model = PlainModel(shape.vocabulary, shape.hidden, shape.layers).to(hardware.device)
     plain = train_plain(plain_model, _batches(shape, hardware.device))
     tokens = shape.batch * shape.window
@@ -70,7 +71,7 @@ def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
     """
     hardware = choose_hardware("auto", "auto")
     config = _config(shape, "auto")
-    model, chosen = _our_model(config, hardware)
+    model, chosen = _our_model(config, shape, hardware)
     steps = _train_ours(config, shape, model, hardware)
     ids, _ = next(_batches(shape, hardware.device))
     state = model.initial_state(shape.batch)
@@ -141,18 +142,13 @@ def _config(shape: Shape, path: str) -> Config:
     )
 
 
-def _our_model(config: Config, hardware: Hardware) -> tuple[TextModel, str]:
-    model = TextModel(config.model, Shape.vocabulary)
+def _our_model(config: Config, shape: Shape, hardware: Hardware) -> tuple[TextModel, str]:
+    model = TextModel(config.model, shape.vocabulary)
     path = choose_path(config, model, hardware)
     model.to(hardware.device)
     model.products = hardware.products
     set_path(model, path)
     return model, path
-
-
-def _our_steps(config: Config, shape: Shape, hardware: Hardware) -> tuple[Iterator[float], str]:
-    model, path = _our_model(config, hardware)
-    return _train_ours(config, shape, model, hardware), path
 
 
 def _train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:

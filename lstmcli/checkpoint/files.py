@@ -113,14 +113,19 @@ def decode_json(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
-    """Replace `path` by a JSON document: a reader, or a crash, finds the old or the new one whole.
+    """`write_atomic` of a JSON document."""
+    write_atomic(path, encode_json(value))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file: a reader, or a crash, finds the old or the new one whole.
 
     Raises ResourceError when the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".tmp-{path.name}")
     try:
         remove(temporary)
-        write_durably(temporary, [encode_json(value)])
+        write_durably(temporary, [data])
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:

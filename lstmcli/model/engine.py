@@ -53,7 +53,7 @@ class _Recurrence(torch.autograd.Function):
         forward = pair.forward_for(z_t[0], product(h[0]), h[1], *states[0], *states[1])
         for t in range(steps):
             forward(z_t[t], product(h[t]), h[t + 1], *states[t], *states[t + 1])
-        ctx.pair, ctx.keep = pair, len(state)
+        ctx.pair = pair
         ctx.save_for_backward(z, weight_hh, hidden, *kept)
         ctx.set_materialize_grads(False)
         final = [kept[0][-1].clone(), *(s[steps].clone() for s in kept[1:])]

@@ -117,6 +117,11 @@ def choose_path(config: Config, model: TextModel, hardware: Hardware) -> str:
     )
 
 
+def path_without_compiling(model: TextModel) -> str:
+    """The quickest path for a single use: nothing that must be compiled first."""
+    return "fused" if is_stock_lstm(model.layers.layers[0]) else "loop"
+
+
 def set_path(model: TextModel, path: str, compiled: bool | None = None) -> None:
     """Put every layer on `path`; the engine is compiled on a CPU with a compiler."""
     for layer in model.layers.layers:

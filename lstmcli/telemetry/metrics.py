@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from lstmcli.rundir import write_atomic
 
 
 class MetricsFile:
@@ -42,9 +43,4 @@ def _drop_after(path: Path, last_step: int, evaluated: bool) -> None:
     kept = [r for r in read_metrics(path) if r["step"] <= last_step]
     if not evaluated:
         kept = [r for r in kept if r["step"] < last_step or "val/loss" not in r]
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(r) + "\n" for r in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomic(path, "".join(json.dumps(r) + "\n" for r in kept).encode())

@@ -264,14 +264,15 @@ def _save(session: Session, clock: Clock) -> None:
     }
     step = state.progress.step
     save_checkpoint(run.checkpoints, Snapshot(step, dict(state.tensors()), state.document(), files))
-    protect = {step, state.progress.best_step, session.resumed_from} - {None}
+    kept = (step, state.progress.best_step, session.resumed_from)
+    protect = {number for number in kept if number is not None}
     if session.resumed_from is not None and not session.discarded:
         discard_after(run.checkpoints, session.resumed_from, notice, protect={step})
         session.discarded = True
     prune(
         run.checkpoints,
         session.config.checkpoint.keep,
-        {s for s in protect if s is not None},
+        protect,
         notice,
     )
 

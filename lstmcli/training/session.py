@@ -20,7 +20,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.data.batches import StreamBatches
 from lstmcli.data.text import TextData, prepare_text
-from lstmcli.errors import DataError, LstmError, ResourceError, RunError
+from lstmcli.errors import DataError, LstmError, RunError
 from lstmcli.model.hardware import (
     Hardware,
     choose_hardware,
@@ -31,7 +31,7 @@ from lstmcli.model.hardware import (
 )
 from lstmcli.model.text import TextModel
 from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, create_run, lock, read_json, write_json_atomic
+from lstmcli.rundir import RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
@@ -140,13 +140,7 @@ def resume(
 
 
 def _write_config(run: RunDir, config: Config) -> None:
-    """Replace the run's config, whole or not at all."""
-    temporary = run.path / ".tmp-config.yaml"
-    try:
-        temporary.write_text(dump_config(config), encoding="utf-8")
-        temporary.replace(run.config_path)
-    except OSError as error:
-        raise ResourceError(f"{run.config_path} cannot be written: {error.strerror}") from error
+    write_atomic(run.config_path, dump_config(config).encode())
 
 
 def _session(
