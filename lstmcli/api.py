@@ -22,11 +22,12 @@ from lstmcli.rundir import RunDir, find_run, read_json, split_reference
 if TYPE_CHECKING:
     import numpy as np
 
+    from lstmcli.api_series import SeriesRun
     from lstmcli.inference.report import TextReport
     from lstmcli.model.text import TextModel
 
 
-def load(reference: str | Path) -> Run:
+def load(reference: str | Path) -> Run | SeriesRun:
     """The run at a directory, by a name under runs/, or `latest`; with `@STEP`, `@best` or `@last`
     for another checkpoint than the best.
 
@@ -38,6 +39,10 @@ def load(reference: str | Path) -> Run:
     checkpoint = resolve(run.checkpoints, which, notice)
     stored = checkpoint / "config.yaml"
     config = load_config(stored if stored.exists() else run.config_path)
+    if config.data.kind == "series":
+        from lstmcli.api_series import SeriesRun
+
+        return SeriesRun(run, config, checkpoint)
     return Run(run, config, checkpoint)
 
 
@@ -67,14 +72,16 @@ class Run:
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
+        from lstmcli.cells.source import cell_of_checkpoint
         from lstmcli.model.hardware import path_without_compiling, set_path
         from lstmcli.model.text import TextModel
         from lstmcli.training.state import load_model
 
-        model = TextModel(self.config.model, self.vocabulary.size)
+        with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
+            model = TextModel(self.config.model, self.vocabulary.size)
         arrays = self._snapshot.tensors
         load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
-        set_path(model, path_without_compiling(model))
+        set_path(model.layers, path_without_compiling(model.layers))
         return model.eval()
 
     @cached_property

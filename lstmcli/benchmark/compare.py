@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
+from lstmcli.cells.base import CellClass
 from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
 from lstmcli.inference.decoders import decoder_of_model
 from lstmcli.inference.sampling import Sampler
@@ -23,7 +24,7 @@ from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_p
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
 from lstmcli.rundir import RunDir
-from lstmcli.telemetry.gates import gate_statistics
+from lstmcli.telemetry.gates import gate_statistics, text_traces
 from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import seed_step
@@ -48,13 +49,13 @@ def bench_train(shape: Shape, rounds: int, precision: str = "auto", path: str = 
     ratios of neighbours.
     """
     hardware = choose_hardware("auto", precision)
-    config = _config(shape, path)
-    model, chosen = _our_model(config, shape, hardware)
-    ours = _train_ours(config, shape, model, hardware)
+    config = our_config(shape, path)
+    model, chosen = our_model(config, shape, hardware)
+    ours = train_ours(config, shape, model, hardware)
     plain_model = PlainModel(shape.vocabulary, shape.hidden, shape.layers).to(hardware.device)
-    plain = train_plain(plain_model, _batches(shape, hardware.device))
+    plain = train_plain(plain_model, batches(shape, hardware.device))
     tokens = shape.batch * shape.window
-    ours_s, plain_s = _in_turn(lambda: next(ours), lambda: next(plain), rounds, hardware.device)
+    ours_s, plain_s = in_turn(lambda: next(ours), lambda: next(plain), rounds, hardware.device)
     return {
         **_about(shape, hardware, chosen),
         "rounds": rounds,
@@ -70,21 +71,21 @@ def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
     Gate statistics every `gates_every` steps, scalars into metrics.jsonl and TensorBoard for both.
     """
     hardware = choose_hardware("auto", "auto")
-    config = _config(shape, "auto")
-    model, chosen = _our_model(config, shape, hardware)
-    steps = _train_ours(config, shape, model, hardware)
-    ids, _ = next(_batches(shape, hardware.device))
+    config = our_config(shape, "auto")
+    model, chosen = our_model(config, shape, hardware)
+    steps = train_ours(config, shape, model, hardware)
+    ids, _ = next(batches(shape, hardware.device))
     state = model.initial_state(shape.batch)
     losses = {tag: 1.0 for tag in LOSS_TAGS}
     with tempfile.TemporaryDirectory() as folder:
-        logger = Logger(RunDir(Path(folder)), config, model, None)
-        step_s, gates_s = _in_turn(
+        logger = Logger(RunDir(Path(folder)), config, model.layers, None)
+        step_s, gates_s = in_turn(
             lambda: next(steps),
-            lambda: logger.scalars(1, gate_statistics(model, ids, state)),
+            lambda: logger.scalars(1, gate_statistics(text_traces(model, ids, state))),
             rounds,
             hardware.device,
         )
-        _, losses_s = _in_turn(lambda: None, lambda: logger.scalars(1, losses), rounds, hardware.device)
+        _, losses_s = in_turn(lambda: None, lambda: logger.scalars(1, losses), rounds, hardware.device)
         logger.close()
     settings = Telemetry()
     step, gates, loss = (statistics.median(s) for s in (step_s, gates_s, losses_s))
@@ -103,7 +104,7 @@ def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
 
 def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:
     """Symbols per second at batch 1: this tool's decoder beside the plain `nn.LSTM` loop."""
-    model = TextModel(_config(shape, "auto").model, shape.vocabulary)
+    model = TextModel(our_config(shape, "auto").model, shape.vocabulary)
     decoder = decoder_of_model(model)
     plain = PlainModel(shape.vocabulary, shape.hidden, shape.layers).eval()
     short = max(20, length // 10)  # the plain loop is that much slower
@@ -119,12 +120,12 @@ def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:
         for _ in sample_plain(plain, short):
             pass
 
-    ours_s, plain_s = _in_turn(ours, theirs, rounds, torch.device("cpu"))
+    ours_s, plain_s = in_turn(ours, theirs, rounds, torch.device("cpu"))
     ours_speed = [length / s for s in ours_s]
     plain_speed = [short / s for s in plain_s]
     return {
         "what": "generate",
-        **_machine(),
+        **machine(),
         **vars(shape),
         "batch": 1,
         "rounds": rounds,
@@ -134,7 +135,7 @@ def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _config(shape: Shape, path: str) -> Config:
+def our_config(shape: Shape, path: str) -> Config:
     return Config(
         data=Data(source="python-stdlib"),
         model=Model(hidden_size=shape.hidden, num_layers=shape.layers, path=path),  # type: ignore[arg-type]
@@ -142,20 +143,22 @@ def _config(shape: Shape, path: str) -> Config:
     )
 
 
-def _our_model(config: Config, shape: Shape, hardware: Hardware) -> tuple[TextModel, str]:
-    model = TextModel(config.model, shape.vocabulary)
-    path = choose_path(config, model, hardware)
+def our_model(
+    config: Config, shape: Shape, hardware: Hardware, cell: CellClass | None = None
+) -> tuple[TextModel, str]:
+    model = TextModel(config.model, shape.vocabulary, cell)
+    path = choose_path(config, model.layers.layers[0], model.parameter_count(), hardware)
     model.to(hardware.device)
     model.products = hardware.products
-    set_path(model, path)
+    set_path(model.layers, path)
     return model, path
 
 
-def _train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
+def train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
     """What the training loop does in a step, without logging."""
     optimizer = make_optimizer(config.train, model)
     state: StackState = model.initial_state(shape.batch)
-    for step, (inputs, targets) in enumerate(_batches(shape, hardware.device)):
+    for step, (inputs, targets) in enumerate(batches(shape, hardware.device)):
         seed_step(1, step)
         loss, state = model.loss(inputs, targets, detach(state))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -165,7 +168,7 @@ def _train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardwa
         yield float(loss.detach())
 
 
-def _batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     size = (shape.window + 1, shape.batch)
     while True:
@@ -173,33 +176,33 @@ def _batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tenso
         yield ids[:-1], ids[1:]
 
 
-def _in_turn(
+def in_turn(
     first: Callable[[], object], second: Callable[[], object], rounds: int, device: torch.device
 ) -> tuple[list[float], list[float]]:
     """Seconds of each of `rounds` calls, one of each side after the other, after two warm-ups."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 2):
         for side, call in enumerate((first, second)):
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             call()
-            _wait(device)
+            wait(device)
             if number >= 2:
                 times[side].append(time.perf_counter() - started)
     return times
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _about(shape: Shape, hardware: Hardware, path: str) -> dict[str, Any]:
-    about = {"what": "train", **_machine(), **vars(shape), "path": path}
+    about = {"what": "train", **machine(), **vars(shape), "path": path}
     return about | {"device": str(hardware.device), "precision": hardware.precision}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     return {
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),

@@ -25,7 +25,9 @@ class LSTM(GatedCell):
     gates = ("input", "forget", "cell", "output")
     state = ("hidden", "cell")
 
-    def pointwise(self, z: tuple[Tensor, ...], state: State) -> tuple[State, tuple[Tensor, ...]]:
+    def pointwise(
+        self, z: tuple[Tensor, ...], state: State, *vectors: Tensor
+    ) -> tuple[State, tuple[Tensor, ...]]:
         i, f, g, o = z[0].sigmoid(), z[1].sigmoid(), z[2].tanh(), z[3].sigmoid()
         c = f * state[1] + i * g
         h = o * c.tanh()

@@ -7,17 +7,40 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from lstmcli.cells.base import CellClass, FreeCell, GatedCell
+from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
 from lstmcli.errors import ConfigError
 
 BUILT_IN = {
     "lstm": "lstmcli.cells.lstm:LSTM",
     "lstm-readable": "lstmcli.cells.lstm:ReadableLSTM",
+    "lstm-peephole": "lstmcli.cells.variants:PeepholeLSTM",
+    "lstm-no-input-gate": "lstmcli.cells.variants:NoInputGateLSTM",
+    "lstm-no-forget-gate": "lstmcli.cells.variants:NoForgetGateLSTM",
+    "lstm-no-output-gate": "lstmcli.cells.variants:NoOutputGateLSTM",
+    "lstm-no-input-activation": "lstmcli.cells.variants:NoInputActivationLSTM",
+    "lstm-no-output-activation": "lstmcli.cells.variants:NoOutputActivationLSTM",
+    "lstm-coupled": "lstmcli.cells.variants:CoupledLSTM",
+    "lstm-full-gate-recurrence": "lstmcli.cells.variants:FullGateRecurrenceLSTM",
+    "lstm-layer-norm": "lstmcli.cells.normalized:LayerNormLSTM",
+    "gru": "lstmcli.cells.gru:GRU",
+    "rnn": "lstmcli.cells.rnn:RNN",
+    "rnn-relu": "lstmcli.cells.rnn:ReluRNN",
+    "janet": "lstmcli.cells.janet:JANET",
+    "slstm": "lstmcli.cells.xlstm:SLSTM",
+    "minlstm": "lstmcli.cells.scan:MinLSTM",
+    "mingru": "lstmcli.cells.scan:MinGRU",
+    "multiplicative-lstm": "lstmcli.cells.multiplicative:MultiplicativeLSTM",
+    "mogrifier-lstm": "lstmcli.cells.mogrifier:MogrifierLSTM",
+    "projection-lstm": "lstmcli.cells.projection:ProjectionLSTM",
 }
 """Every cell that comes with the tool. A further one is a class and a line here."""
+KINDS = (GatedCell, ScanCell, FreeCell)
+_instead: dict[str, CellClass] = {}
 
 
 def find_cell(name: str) -> CellClass:
@@ -26,6 +49,8 @@ def find_cell(name: str) -> CellClass:
     Raises:
         ConfigError: there is no such cell, it cannot be imported, or it is no cell.
     """
+    if name in _instead:
+        return _instead[name]
     where, colon, class_name = BUILT_IN.get(name, name).rpartition(":")
     if not colon:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
@@ -41,6 +66,18 @@ def find_cell(name: str) -> CellClass:
             "run the file with Python to see the whole error",
         ) from error
     return _checked(name, getattr(module, class_name, None), module, class_name)
+
+
+@contextmanager
+def instead(name: str, cell_class: CellClass) -> Iterator[None]:
+    """While this is open, `name` means `cell_class`, and what it names is not imported."""
+    before = dict(_instead)
+    _instead[name] = cell_class
+    try:
+        yield
+    finally:
+        _instead.clear()
+        _instead.update(before)
 
 
 def is_built_in(name: str) -> bool:
@@ -65,10 +102,10 @@ def _module_from_file(path: Path) -> ModuleType:
 
 
 def _checked(name: str, found: object, module: ModuleType, class_name: str) -> CellClass:
-    if isinstance(found, type) and issubclass(found, (GatedCell, FreeCell)):
+    if isinstance(found, type) and issubclass(found, KINDS):
         return found
     here = [k for k, v in vars(module).items() if isinstance(v, type) and _is_own_cell(v, module)]
-    problem = "is not a GatedCell or FreeCell" if found is not None else "is not there"
+    problem = "is not a GatedCell, ScanCell or FreeCell" if found is not None else "is not there"
     raise ConfigError(
         f"model.cell: {name}: the class {class_name} {problem}",
         f"cells in that module: {', '.join(here) or 'none'}",
@@ -76,7 +113,7 @@ def _checked(name: str, found: object, module: ModuleType, class_name: str) -> C
 
 
 def _is_own_cell(found: type, module: ModuleType) -> bool:
-    return issubclass(found, (GatedCell, FreeCell)) and found.__module__ == module.__name__
+    return issubclass(found, KINDS) and found.__module__ == module.__name__
 
 
 def place_of(error: BaseException, file: str | None = None) -> str:

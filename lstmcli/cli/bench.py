@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json
+from lstmcli.cli.output import print_json, print_rows
 from lstmcli.errors import UsageError
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="train or generate.")],
+    what: Annotated[str, typer.Argument(help="train, generate, cells or series.")],
     hidden: Annotated[int, typer.Option("--hidden", min=1, help="Units per layer.")] = 512,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers.")] = 2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Streams (train).")] = 64,
@@ -31,9 +31,11 @@ def command(
       lstm bench train
       lstm bench train --telemetry
       lstm bench generate --json
+      lstm bench cells --rounds 3
+      lstm bench series
     """
-    if what not in ("train", "generate"):
-        raise UsageError(f"there is no bench {what!r}", "there are train and generate")
+    if what not in ("train", "generate", "cells", "series"):
+        raise UsageError(f"there is no bench {what!r}", "there are train, generate, cells and series")
     if precision not in ("auto", "fp32", "bf16") or path not in ("auto", "fused", "engine", "loop"):
         raise UsageError("--precision is auto, fp32 or bf16; --path is auto, fused, engine or loop")
     from lstmcli.benchmark.compare import Shape, bench_generate, bench_telemetry, bench_train
@@ -41,6 +43,14 @@ def command(
     shape = Shape(hidden, layers, batch, window)
     if what == "generate":
         result = bench_generate(shape, 2000, rounds)
+    elif what == "cells":
+        from lstmcli.benchmark.cells import bench_cells
+
+        result = bench_cells(shape, rounds)
+    elif what == "series":
+        from lstmcli.benchmark.series import bench_series
+
+        result = bench_series(rounds)
     elif telemetry:
         result = bench_telemetry(shape, rounds)
     else:
@@ -53,5 +63,23 @@ def command(
 
 def _print(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        shown = f"{value:,.4g}" if isinstance(value, float) and value < 100 else value
-        print(f"{name:28} {shown if not isinstance(shown, float) else f'{shown:,.0f}'}")
+        if name == "cells":
+            _print_cells(value)
+        elif isinstance(value, dict):
+            print(name)
+            for inner, number in value.items():
+                print(f"  {inner:26} {_shown(number)}")
+        else:
+            print(f"{name:28} {_shown(value)}")
+
+
+def _print_cells(cells: dict[str, dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(k for found in cells.values() for k in found))
+    rows = [[name, *(_shown(found.get(k, "")) for k in columns)] for name, found in cells.items()]
+    print_rows([["cell", *(k.replace("_", " ") for k in columns)], *rows])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value < 100 else f"{value:,.0f}"
+    return "" if value is None else str(value)

@@ -1,48 +1,190 @@
-"""lstm cells: the cells there are."""
+"""lstm cells: the cells there are, and what is to be said of one of your own."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json
+from lstmcli.cli.output import print_json, print_rows
+from lstmcli.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.cells.base import CellClass
+    from lstmcli.cells.speed import Speed
+
+WIDTH = 512
+"""Units and inputs of the layer whose parameters are counted."""
 
 
 def command(
+    what: Annotated[str, typer.Argument(help="list, show or check.")] = "list",
+    cell: Annotated[
+        str | None, typer.Argument(help="show, check: a name, package.module:Class or FILE.py:Class.")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="list: measure each cell on this machine.")] = False,
+    hidden: Annotated[int, typer.Option("--hidden", min=2, help="check: units of the layer.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List the built-in cells with their gates, states and equations.
+    """List the built-in cells, show the equations of one, or check one of your own.
 
     \b
     Examples:
       lstm cells
-      lstm train CONFIG.yaml model.cell=lstm-readable
+      lstm cells --speed
+      lstm cells show gru
+      lstm cells check my_cell.py:MyCell
       lstm train CONFIG.yaml model.cell=my_cell.py:MyCell
     """
+    if what not in ("list", "show", "check"):
+        hint = f"lstm cells show {what}, or lstm cells check {what}"
+        raise UsageError(f"there is no lstm cells {what!r}", hint)
+    if what == "list" and cell is not None:
+        raise UsageError(f"lstm cells list takes no cell, found {cell!r}", f"lstm cells show {cell}")
+    if what != "list" and cell is None:
+        raise UsageError(f"lstm cells {what}: no cell is given", f"lstm cells {what} CELL")
+    if speed and what != "list":
+        raise UsageError("--speed goes with lstm cells alone", "lstm cells check CELL measures it, too")
+    if what == "check":
+        _check(str(cell), hidden, as_json)
+    elif what == "show":
+        _show(str(cell), as_json)
+    else:
+        _list(speed, as_json)
+
+
+def _list(speed: bool, as_json: bool) -> None:
+    from lstmcli.cells import BUILT_IN, find_cell
+
+    classes = {name: find_cell(name) for name in BUILT_IN}
+    speeds = _measured(classes) if speed else {}
+    entries = [_entry(name, found, speeds.get(name)) for name, found in classes.items()]
+    if as_json:
+        print_json({"cells": entries})
+        return
+    head = ["cell", "kind", "gates", "state", "parameters", "x H²"]
+    print_rows([[*head, *(["symbols/s", "of lstm"] if speed else [])], *map(_row, entries)], right=4)
+    print(f"parameters: of a layer with {WIDTH} inputs and {WIDTH} units; equations: lstm cells show CELL")
+
+
+def _row(entry: dict[str, Any]) -> list[str]:
+    texts = [entry["name"], entry["kind"], ", ".join(entry["gates"]), ", ".join(entry["state"])]
+    numbers = [f"{entry['parameters']:,}", f"{entry['parameters_per_unit_squared']:.2f}"]
+    if entry["speed"] is not None:
+        numbers += [f"{entry['speed']['symbols_per_second']:,.0f}", f"{entry['speed']['ratio']:.2f}"]
+    return texts + numbers
+
+
+def _entry(name: str, cell: CellClass, speed: Speed | None = None) -> dict[str, Any]:
     from inspect import getdoc
 
-    from lstmcli.cells import BUILT_IN, GatedCell, find_cell
+    from lstmcli.cells import GatedCell, ScanCell
+    from lstmcli.cells.cost import parameters
 
-    found = []
-    for name in BUILT_IN:
-        cell = find_cell(name)
-        found.append(
-            {
-                "name": name,
-                "kind": "gated" if issubclass(cell, GatedCell) else "free",
-                "gates": list(getattr(cell, "gates", ())),
-                "state": list(cell.state),
-                "equations": getdoc(cell) or "",
-            }
-        )
+    count = parameters(cell, WIDTH, WIDTH)
+    kinds = {"gated": GatedCell, "scan": ScanCell}
+    return {
+        "name": name,
+        "kind": next((kind for kind, base in kinds.items() if issubclass(cell, base)), "free"),
+        "gates": list(getattr(cell, "gates", ())),
+        "state": list(cell.state),
+        "parameters": count,
+        "parameters_per_unit_squared": count / WIDTH**2,
+        "equations": getdoc(cell) or "",
+        "speed": None if speed is None else speed._asdict(),
+    }
+
+
+def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
+    from lstmcli.cells.speed import measure
+
+    width = max(len(name) for name in classes) + 12
+    say = sys.stderr
+    live = say.isatty()
+
+    def on_progress(name: str) -> None:
+        text = f"measuring: {name}"
+        print(f"\r{text:{width}}" if live else text, end="" if live else "\n", file=say, flush=True)
+
+    found = measure(classes, on_progress)
+    if live:
+        print(f"\r{'':{width}}\r", end="", file=say, flush=True)
+    return found
+
+
+def _show(name: str, as_json: bool) -> None:
+    from lstmcli.cells import find_cell
+
+    _announce(name, "showing")
+    entry = _entry(name, find_cell(name))
     if as_json:
-        print_json({"cells": found})
+        print_json(entry)
         return
-    for entry in found:
-        gates, state = ", ".join(entry["gates"]), ", ".join(entry["state"])
-        print(f"{entry['name']} ({entry['kind']}; gates {gates}; state {state})")
-        print(
-            "\n".join(f"    {line}".rstrip() for line in str(entry["equations"]).split("\n")),
-            end="\n\n",
-        )
+    gates, state = ", ".join(entry["gates"]) or "unnamed", ", ".join(entry["state"])
+    print(f"{name} ({entry['kind']}; gates {gates}; state {state})")
+    print("\n".join(f"    {line}".rstrip() for line in entry["equations"].split("\n")))
+    print(
+        f"{entry['parameters']:,} parameters with {WIDTH} inputs and {WIDTH} units "
+        f"({entry['parameters_per_unit_squared']:.2f} H²)"
+    )
+
+
+def _announce(name: str, doing: str) -> None:
+    """Say whose code is about to run, unless it is the tool's own."""
+    from pathlib import Path
+
+    from lstmcli.cells.registry import is_built_in
+    from lstmcli.notices import notice
+
+    where = name.rpartition(":")[0]
+    if where and not is_built_in(name):
+        notice(f"{doing} {name} runs the code of {Path(where).resolve() if where.endswith('.py') else where}")
+
+
+def _check(name: str, hidden: int, as_json: bool) -> None:
+    _announce(name, "checking")
+    from lstmcli.cells import find_cell
+    from lstmcli.cells.check import check_cell
+
+    cell = find_cell(name)
+    verdicts = []
+    for verdict in check_cell(cell, hidden):
+        verdicts.append(verdict)
+        if not as_json:
+            print(verdict, flush=True)
+    failed = [verdict.check for verdict in verdicts if verdict.result == "FAILED"]
+    speeds = {} if failed else _speed_of_one(name, cell)
+    if as_json:
+        found = {"cell": name, "passed": not failed, "checks": [vars(v) for v in verdicts], "speed": speeds}
+        print_json(found)
+    elif speeds:
+        print(_speed_line(speeds))
+    if failed:
+        tried = sum(verdict.result != "not tried" for verdict in verdicts)
+        raise ConfigError(f"{name}: {len(failed)} of {tried} checks failed: {', '.join(failed)}")
+
+
+def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
+    """Speeds of the cell and of the stock LSTM; nothing where the cell does not run in that size."""
+    from lstmcli.cells.registry import place_of
+    from lstmcli.cells.speed import STOCK, measure
+    from lstmcli.notices import notice
+
+    try:
+        found = measure({name: cell}, rounds=9)
+    except Exception as error:  # the user's own code may raise anything at all
+        notice(f"the speed of {name} is not known: {place_of(error)}")
+        return {}
+    return {"cell": found[name]._asdict(), "stock": found[STOCK]._asdict()}
+
+
+def _speed_line(speeds: dict[str, Any]) -> str:
+    from lstmcli.cells.speed import BATCH, HIDDEN, STEPS
+
+    cell, stock = speeds["cell"], speeds["stock"]
+    return (
+        f"{'speed':24}{cell['symbols_per_second']:,.0f} symbols/s on the path {cell['path']}, "
+        f"{cell['ratio']:.2f} times the stock LSTM's {stock['symbols_per_second']:,.0f} ({stock['path']}): "
+        f"forward and backward of one layer of {HIDDEN} units, {BATCH} streams, {STEPS} steps"
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lstmcli.cli.eval_series import print_series
 from lstmcli.cli.output import print_json, print_rows
+from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.inference.report import TextReport
@@ -15,25 +18,32 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
-    data: Annotated[Path | None, typer.Option("--data", help="Another text file.")] = None,
-    split: Annotated[str, typer.Option("--split", help="val, test or train.")] = "val",
+    data: Annotated[Path | None, typer.Option("--data", help="Another text file, or table.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="val, test or train; default val for text, test for series."),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
-            "--protocol", help="windows (256 symbols, from zero state) or stateful (state carried)."
+            "--protocol", help="Text: windows (256 symbols, from zero state) or stateful (state carried)."
         ),
     ] = "windows",
+    by: Annotated[
+        str | None, typer.Option("--by", help="Series: a line per step of the horizon, or per series.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure a trained model on its validation or test text, or on a file of yours.
+    """Measure a trained model on its validation or test data, or on a file of yours.
 
     \b
     Examples:
       lstm eval latest
       lstm eval shakespeare --protocol stateful --json
       lstm eval latest --data other.txt
+      lstm eval etth1 --by step
     """
-    from lstmcli.api import load
+    from lstmcli.api import Run, load
     from lstmcli.telemetry.console import Console
 
     console = Console()
@@ -41,16 +51,27 @@ def command(
     def show(done: int, total: int) -> None:
         console.data_progress("evaluating", done, total)
 
+    if by not in (None, "step", "series"):
+        raise UsageError(f"--by {by}: there are step and series")
     loaded = load(run)
-    about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or split)}
+    is_text = isinstance(loaded, Run)
+    chosen = split or ("val" if is_text else "test")
+    about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or chosen)}
     try:
-        report = loaded.evaluate(data, split, protocol, show)
+        if isinstance(loaded, Run):
+            if by is not None:
+                raise UsageError("--by is for runs of series; this one learned a text")
+            text_report = loaded.evaluate(data, chosen, protocol, show)
+            found, printed = text_report.to_json(), partial(_print, about, text_report)
+        else:
+            series_report = loaded.evaluate(data, chosen, by, show)
+            found, printed = series_report.to_json(), partial(print_series, about, series_report)
     finally:
         console.end_data()
     if as_json:
-        print_json(about | report.to_json())
+        print_json(about | found)
     else:
-        _print(about, report)
+        printed()
 
 
 def _print(about: dict[str, Any], report: TextReport) -> None:

@@ -34,10 +34,21 @@ def command(
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="For the same text again.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="For the same text or paths again.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", min=1, help="Series: steps to forecast; default as trained.")
+    ] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Series: another table, also with new series.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Series: sample paths.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Series: write the forecast as CSV.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Series: draw it (.png, .pdf or .svg).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print samples as JSON.")] = False,
 ) -> None:
-    """Write text with a trained model.
+    """Write text with a trained model, or a forecast.
 
     \b
     Examples:
@@ -45,6 +56,8 @@ def command(
       lstm generate shakespeare --prompt "ROMEO:" --length 1000 --temperature 0.7
       lstm generate latest --num 5 --stop $'\\n\\n' --json
       cat story.txt | lstm generate latest --prompt-file - --seed 7
+      lstm generate etth1 --output forecast.csv --plot forecast.png
+      lstm generate etth1 --input new.csv --horizon 48 --samples 20 --json
     """
     text = _prompt(prompt, prompt_file)
     options = {
@@ -56,22 +69,41 @@ def command(
         "stop": tuple(stop or ()),
         "seed": _fresh_seed() if seed is None else seed,
     }
-    from lstmcli.api import load
+    from lstmcli.api import Run, load
     from lstmcli.inference.generate import GenerateOptions, notices
     from lstmcli.notices import notice
 
     checked = GenerateOptions(**options)  # type: ignore[arg-type]
     loaded = load(run)
+    given = {
+        "--prompt": prompt, "--prompt-file": prompt_file, "--top-k": top_k, "--top-p": top_p, "--stop": stop
+    }  # fmt: skip
+    if not isinstance(loaded, Run):
+        from lstmcli.cli.forecast import write_forecast
+
+        _refuse(given, "text", "series")
+        write_forecast(loaded, horizon, input_file, samples, seed, output, plot, as_json)
+        return
+    _refuse(
+        {"--horizon": horizon, "--input": input_file, "--samples": samples or None, "--output": output,
+         "--plot": plot}, "series", "text",
+    )  # fmt: skip
     for said in notices(loaded.vocabulary, text, checked):
         notice(said)
     stream = None if as_json or num > 1 else _Stream(text)
-    samples = loaded.generate(text, on_text=stream, **options)
+    texts = loaded.generate(text, on_text=stream, **options)
     if as_json:
-        print_json(_result(samples, options))
+        print_json(_result(texts, options))
     elif stream is not None:
         stream.end()
     else:
-        _print_all(samples, text)
+        _print_all(texts, text)
+
+
+def _refuse(options: dict[str, Any], wanted: str, found: str) -> None:
+    named = [name for name, value in options.items() if value is not None]
+    if named:
+        raise UsageError(f"{', '.join(named)}: for runs of {wanted}; this run learned {found}")
 
 
 class _Stream:

@@ -11,32 +11,37 @@ import typer
 
 from lstmcli.errors import DataError, ResourceError, UsageError
 
-TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+TABLES = (".csv", ".tsv", ".parquet")
+SHEETS = (".xlsx", ".xls", ".ods")
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The text to learn.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The text or table to learn.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; default NAME.yaml here.")
     ] = None,
 ) -> None:
-    """Write a config that fits a text file.
+    """Write a config that fits a text, or a table of time series (CSV, TSV, Parquet).
 
     \b
     Examples:
       lstm init novel.txt
       lstm init novel.txt -o configs/novel.yaml
+      lstm init sales.csv
     """
-    if file.suffix.lower() in TABLES:
-        raise UsageError(f"{file} is a table", "this version learns from text only")
+    if file.suffix.lower() in SHEETS:
+        raise UsageError(f"{file} is a spreadsheet", "export it as CSV (UTF-8)")
     if not file.is_file():
         raise DataError(f"there is no file {file}")
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty")
     target = output or Path(f"{file.stem}.yaml")
+    if target.exists():
+        raise UsageError(f"{target} is already there", "choose another name with --output")
+    proposed = propose_table(file) if file.suffix.lower() in TABLES else propose(file)
     try:
         with target.open("x", encoding="utf-8") as opened:
-            opened.write(propose(file))
+            opened.write(proposed)
     except FileExistsError:
         raise UsageError(f"{target} is already there", "choose another name with --output") from None
     except OSError as error:
@@ -76,6 +81,59 @@ evaluation:
 checkpoint:
   every: 250
 """
+
+
+def propose_table(file: Path) -> str:
+    """A config for the series in the table. DataError, UsageError: it cannot be read, or not as series."""
+    from lstmcli.data.series.propose import propose_series
+
+    found = propose_series(file)
+    several = f"{found.series:,} series of about" if found.series > 1 else "one series of"
+    hidden, batch, minutes = _series_sizes(found.cells)
+    normalization = "mean-abs" if found.positive and found.series > 1 else "last"
+    columns = "".join(f"  {name}: {json.dumps(v, ensure_ascii=False)}\n" for name, v in found.columns.items())
+    left = f"# Not read: {json.dumps(found.left_out, ensure_ascii=False)}\n" if found.left_out else ""
+    split = "  splits: [0.7, 0.1, 0.2]   # shares of each series: training, validation, test\n"
+    if not found.splits:
+        split = f"  val_length: {found.horizon:<12} # the steps of each series before the last ...\n"
+        split += f"  test_length: {found.horizon:<11} # ... which are the test\n"
+    return f"""\
+# An LSTM that forecasts {_quoted(file.name)} ({several} {found.steps:,} steps).
+# Written by `lstm init`; every setting is explained by `lstm validate --schema`.
+# Look at the columns: `known` are those you know ahead, `past` those you do not.
+{left}data:
+  kind: series
+  path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
+{columns}  context_length: {found.context:<8} # steps that are read before a forecast
+  horizon: {found.horizon:<15} # steps that are forecast
+{split}forecast:
+  normalization: {normalization:<9} # each window by its own context
+  patch_length: {found.patch:<10} # steps that make one input of the recurrence
+  loss: quantile
+  quantiles: [0.05, 0.5, 0.95]
+model:
+  hidden_size: {hidden}
+  num_layers: 1
+  dropout: 0.1
+train:
+  batch_size: {batch}           # windows
+  max_minutes: {minutes}            # or max_epochs, max_steps
+  learning_rate: 0.002
+evaluation:
+  every: 250
+  max_windows: 2000         # while training; `lstm eval` takes all
+checkpoint:
+  every: 250
+"""
+
+
+def _series_sizes(cells: int) -> tuple[int, int, int]:
+    """Hidden units, windows per batch and minutes for so many observed values."""
+    if cells < 5_000:
+        return 64, 32, 1
+    if cells < 200_000:
+        return 128, 64, 3
+    return 256, 256, 10
 
 
 def _sizes(size: int) -> tuple[int, int, float]:

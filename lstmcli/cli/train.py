@@ -97,16 +97,19 @@ def _resume(
     from contextlib import ExitStack
 
     from lstmcli.config.load import load_config
+    from lstmcli.notices import notice
     from lstmcli.rundir import find_run, read_json, split_reference
 
     name, which = split_reference(reference)
     run = find_run(name)
     stored = load_config(run.config_path)
     given = load_config(config_path or run.config_path, overrides)
+    from lstmcli.cells.source import cell_of_run
     from lstmcli.training.session import assemble, check_same_run, resume
 
     check_same_run(stored, given)
-    parts = assemble(given, console, read_json(run.manifest_path))
+    with cell_of_run(given.model.cell, run.checkpoints, which or "last", notice):
+        parts = assemble(given, console, read_json(run.manifest_path))
     console.end_data()
     _describe(parts, console)
     if dry_run:
@@ -149,12 +152,13 @@ def _run(session: Session, console: Console) -> dict[str, Any]:
 def outcome(session: Session) -> dict[str, Any]:
     """What `--json` prints."""
     numbers = session.state.progress
+    unit = "tokens" if session.task.unit == "symbols" else session.task.unit
     return {
         "run": session.run.name,
         "steps": numbers.step,
-        "epochs": numbers.step / session.batches.steps_per_epoch,
-        "tokens": numbers.tokens,
-        "tokens_per_second": numbers.tokens / max(numbers.seconds, 1e-9),
+        "epochs": numbers.step / session.task.steps_per_epoch,
+        unit: numbers.tokens,
+        f"{unit}_per_second": numbers.tokens / max(numbers.seconds, 1e-9),
         "seconds": numbers.seconds,
         "parameters": session.state.model.parameter_count(),
         "device": str(session.hardware.device),
@@ -167,30 +171,25 @@ def outcome(session: Session) -> dict[str, Any]:
 
 
 def _plan(parts: Parts) -> dict[str, Any]:
-    numbers = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    task = parts.task
+    numbers = sum(p.numel() * p.element_size() for p in task.model.parameters())
     keep = parts.config.checkpoint.keep + 1
+    copies = 3 + (parts.config.train.average is not None)  # weights, Adam's two moments, the average
     return {
         "dry_run": True,
-        "parameters": parts.model.parameter_count(),
-        "vocabulary": parts.data.vocabulary.size,
-        "symbols": len(parts.data.train),
-        "steps_per_epoch": parts.batches.steps_per_epoch,
+        "parameters": task.model.parameter_count(),
+        **task.plan(),
+        "steps_per_epoch": task.steps_per_epoch,
         "device": str(parts.hardware.device),
         "precision": parts.hardware.precision,
         "path": parts.path,
-        "checkpoint_bytes": 3 * numbers * keep,  # weights and Adam's two moments
+        "checkpoint_bytes": copies * numbers * keep,
     }
 
 
 def _describe(parts: Parts, console: Console) -> None:
-    model, data, train = parts.config.model, parts.data, parts.config.train
-    held = f", {len(data.val):,} for validation" if data.val is not None else ""
     console.line(
-        f"data   {len(data.train):,} symbols{held}; vocabulary {data.vocabulary.size}\n"
-        f"model  {model.num_layers} x {model.hidden_size} {model.cell}, "
-        f"{parts.model.parameter_count():,} parameters\n"
-        f"train  {train.batch_size} streams x {train.sequence_length} symbols, "
-        f"{parts.batches.steps_per_epoch} steps an epoch\n"
+        f"{parts.task.describe()}\n"
         f"on     {parts.hardware.device} in {parts.hardware.precision} "
         f"({parts.hardware.reason}), {parts.path} path"
     )

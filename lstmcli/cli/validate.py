@@ -85,11 +85,26 @@ def _check_data(config: Config) -> dict[str, Any]:
 
     if config.data.url is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
+    if config.data.kind == "series":
+        return _check_series(config)
     with tempfile.TemporaryDirectory() as folder:
         data = prepare_text(config.data.model_copy(update={"cache": folder}))
         train = config.train
         StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
         return data.summary
+
+
+def _check_series(config: Config) -> dict[str, Any]:
+    from lstmcli.data.series.panel import prepare_series
+    from lstmcli.data.series.scaling import Scaler
+    from lstmcli.data.series.windows import training_windows
+    from lstmcli.training.series import check_forecast
+
+    check_forecast(config)
+    data = prepare_series(config.data)
+    training_windows(data, config.data.context_length, config.data.horizon)
+    Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+    return data.summary
 
 
 def _check_optimizer(config: Config) -> None:

@@ -27,33 +27,78 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where the text comes from and how it becomes symbols. Give one of `path`, `url` or `source`."""
+    """Where the data come from: a text and how it becomes symbols, or a table of time series and what
+    its columns mean. Give one of `path`, `url` or `source`."""
 
-    kind: Literal["text"] = "text"
-    """What the data are."""
+    kind: Literal["text", "series"] = "text"
+    """What the data are: a text, or time series in a table (CSV or Parquet)."""
     path: str | list[str] | None = None
-    """A text file, a glob pattern, or a list of either; several files are joined in order."""
+    """A file, a glob pattern, or a list of either; several are joined in order."""
     val_path: str | list[str] | None = None
-    """Separate validation text; `splits` then leaves the training text whole."""
+    """text: separate validation text; `splits` then leaves the training text whole."""
     test_path: str | list[str] | None = None
-    """Separate test text."""
+    """Separate test text; series: a table whose rows continue the series of `path`."""
     url: str | None = None
     """An https address, downloaded once into `cache`; needs `sha256`."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Checksum of what `url` gives (of `path`, too, if there is one)."""
     source: Literal["python-stdlib"] | None = None
     """A built-in text: the source of the running Python's standard library, in a fixed order."""
+    cache: str = "data/cache"
+    """Folder for downloads and prepared ids."""
+    splits: list[Annotated[float, Field(ge=0.0)]] = Field(default=[0.9, 0.1], min_length=1, max_length=3)
+    """Shares of training, validation and test: contiguous, in file order. series: of the steps of each
+    series; whole numbers above 1 are counts of steps, such as [8640, 2880, 2880]."""
     level: Literal["characters", "bytes"] = "characters"
     """What a symbol is: a Unicode character, or a raw byte (then anything at all can be read)."""
-    splits: list[Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
-        default=[0.9, 0.1], min_length=1, max_length=3
-    )
-    """Shares of training, validation and test text: contiguous, in file order."""
     min_count: PositiveInt = 1
     """Characters rarer than this in the training text become the unknown symbol, which then learns
     what an unseen character is like."""
-    cache: str = "data/cache"
-    """Folder for downloads and prepared ids."""
+    layout: Literal["auto", "long", "wide", "rows"] = "auto"
+    """series: `long`: one row per time and group; `wide`: one row per time, a column per series;
+    `rows`: one series per row, without times (as in M4); auto: rows if there is no `time`, long if
+    there is a `group`, else wide."""
+    time: str | list[str] | None = None
+    """series: the column of times (dates, timestamps or whole numbers), or several that make a time,
+    such as [year, month, day, hour]. Timestamps with an offset are read as UTC."""
+    target: str | list[str] | None = None
+    """series: the columns to forecast; null: every numeric column that has no other part."""
+    group: str | None = None
+    """series: the column that names the series (layouts long and rows)."""
+    frequency: str | None = None
+    """series: the step between times, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y or 1i (whole numbers);
+    null: found from the times. Layout rows: what a step is (1h for M4 Hourly), if known."""
+    season: PositiveInt | None = None
+    """series: steps of the main season (24 for hours, 12 for months), for the seasonal baselines and
+    MASE; null: by the frequency."""
+    known: list[str] = []
+    """series: columns known ahead, such as prices or holidays; the future part of them is needed to
+    forecast."""
+    past: list[str] = []
+    """series: further numeric columns that are seen up to the forecast's origin."""
+    static: list[str] = []
+    """series: columns that are constant within a group; numbers, or text taken as categories."""
+    missing: list[str] = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+    """series: texts that stand for a missing value."""
+    context_length: PositiveInt = 96
+    """series: steps that the model reads before a forecast."""
+    horizon: PositiveInt = 24
+    """series: steps that are forecast at once."""
+    val_length: PositiveInt | None = None
+    """series: instead of `splits`: the last so many steps of each series, before the test's, are
+    validation."""
+    test_length: PositiveInt | None = None
+    """series: instead of `splits`: the last so many steps of each series are test."""
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Data:
+        other = TEXT_ONLY if self.kind == "series" else SERIES_ONLY
+        fields = type(self).model_fields
+        for name in other:
+            if getattr(self, name) != fields[name].get_default(call_default_factory=True):
+                needed = "text" if self.kind == "series" else "series"
+                raise ValueError(f"{name} belongs to kind: {needed}, but the kind is {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Data:
@@ -65,9 +110,19 @@ class Data(Section):
             raise ValueError("a url needs the sha256 of the file it points to")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("the url must begin with https://")
-        if not 0.0 < sum(self.splits) <= 1.0 + 1e-9 or self.splits[0] <= 0.0:
+        counts = self.kind == "series" and max(self.splits) > 1.0
+        if counts and any(not share.is_integer() for share in self.splits):
+            raise ValueError("splits must be shares that add up to 1, or whole numbers of steps")
+        if self.splits[0] <= 0.0 or not (counts or sum(self.splits) <= 1.0 + 1e-9):
             raise ValueError("splits must begin above 0 and add up to at most 1, such as [0.9, 0.1]")
         return self
+
+
+TEXT_ONLY = ("source", "val_path", "level", "min_count")
+SERIES_ONLY = (
+    "layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing",
+    "context_length", "horizon", "val_length", "test_length",
+)  # fmt: skip
 
 
 class Model(Section):
@@ -77,27 +132,104 @@ class Model(Section):
     """A built-in cell (`lstm cells` lists them), `package.module:Class`, or `path/to/file.py:Class`."""
     embedding_size: PositiveInt | None = None
     """Width of the symbol embedding; null means `hidden_size`."""
-    hidden_size: PositiveInt = 256
-    """Units per layer."""
+    hidden_size: PositiveInt | list[PositiveInt] = 256
+    """Units per layer; a list gives each layer its own."""
     num_layers: Annotated[int, Field(ge=1, le=64)] = 2
     """Layers, each reading the one below."""
     dropout: Probability = 0.0
     """Share of a layer's outputs that is zeroed while training, for every layer and the last too."""
-    forget_bias: float | None = 1.0
-    """Start value of the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015); null: as the
-    other biases."""
-    recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"
-    """Recurrent weights start orthogonal gate by gate (Saxe et al. 2014), or uniform as in PyTorch."""
+    weight_drop: Probability = 0.0
+    """Share of the recurrent weights that is zeroed for a training window (DropConnect; Merity et al.
+    2018)."""
+    recurrent_dropout: Probability = 0.0
+    """Share of the hidden state that the recurrent product does not see, the same units for a whole
+    window (Gal and Ghahramani 2016)."""
+    zoneout: Probability | Annotated[list[Probability], Field(min_length=1)] = 0.0
+    """Chance that a unit keeps its state of the step before (Krueger et al. 2017); a list gives each
+    state its own, hidden state first."""
+    residual: bool = False
+    """Add a layer's input to its output where both have the same width."""
+    forget_bias: float | Literal["chrono"] | None = 1.0
+    """Start value of the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015); chrono: spread
+    over timescales up to `chrono_steps`, the input gate's opposite (Tallec and Ollivier 2018); null: as
+    the other biases."""
+    chrono_steps: Annotated[int, Field(ge=3)] | None = None
+    """The longest timescale of `forget_bias: chrono`; null: the training window."""
+    recurrent_init: Literal["orthogonal", "uniform", "identity"] = "orthogonal"
+    """Recurrent weights start orthogonal gate by gate (Saxe et al. 2014), uniform as in PyTorch, or as
+    the identity (Le et al. 2015, for rnn-relu)."""
     tie_weights: bool = False
     """Let the head share the embedding's matrix; needs `embedding_size` equal to `hidden_size`."""
-    path: Literal["auto", "fused", "engine", "loop"] = "auto"
+    path: Literal["auto", "fused", "engine", "loop", "scan"] = "auto"
     """How the recurrence is computed: the library's fused LSTM (oneDNN, cuDNN), this tool's engine,
     a plain loop, or whichever is fastest here."""
+    recompute: bool = False
+    """Keep a window's states only at every √T-th step and compute the others again in the backward
+    pass: about a third slower, and the memory of √T steps instead of T."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Units of each layer."""
+        given = self.hidden_size
+        return list(given) if isinstance(given, list) else [given] * self.num_layers
 
     @model_validator(mode="after")
     def _consistent(self) -> Model:
-        if self.tie_weights and self.embedding_size not in (None, self.hidden_size):
+        if isinstance(self.hidden_size, list) and len(self.hidden_size) != self.num_layers:
+            found = f"{len(self.hidden_size)} sizes for num_layers {self.num_layers}"
+            raise ValueError(f"hidden_size must give one size per layer; found {found}")
+        if self.tie_weights and (self.embedding_size or self.sizes[0]) != self.sizes[-1]:
             raise ValueError("tie_weights needs embedding_size equal to hidden_size (or null)")
+        return self
+
+
+class Forecast(Section):
+    """Series only: how windows of values go into the layers, and how forecasts come out."""
+
+    transform: Literal["none", "log", "log1p", "box-cox"] = "none"
+    """Applied to all target values before anything else, and undone in forecasts; box-cox fits its
+    exponent on the training part."""
+    scaling: Literal["none", "standard"] = "standard"
+    """Z-scores of each series, or of each channel where there is one series, fitted on the training
+    part."""
+    normalization: Literal["none", "last", "seasonal", "mean-abs", "standard"] = "last"
+    """Of each window by its own context, undone in the forecast: the last value is subtracted; or the
+    seasonal shape at the level of the last season; or all is divided by the mean absolute value; or made
+    zero-mean with unit deviation."""
+    season: PositiveInt | None = None
+    """Steps of the shape that `normalization: seasonal` subtracts, such as 168 for the hours of a week;
+    null: `data.season`."""
+    patch_length: PositiveInt = 1
+    """Steps that make one input of the recurrence (segments; the context must be a multiple)."""
+    lags: list[PositiveInt] = []
+    """Values so many steps earlier that are read beside each value."""
+    calendar: bool | list[str] = False
+    """Features of the time (hour, weekday, day, month, ...) beside each value; true: those that vary
+    at this frequency."""
+    channels: Literal["independent", "joint"] = "independent"
+    """Several targets: each a series of its own to one model, or all read and forecast together."""
+    channel_embedding: Annotated[int, Field(ge=0)] = 0
+    """Width of a learned vector per target; 0: none."""
+    series_embedding: Annotated[int, Field(ge=0)] = 0
+    """Width of a learned vector per series; 0: none. Series that training never saw get zeros."""
+    decoder: Literal["direct", "segments", "recursive"] = "direct"
+    """`direct`: all steps from the final state; `segments`: each segment of `patch_length` steps from
+    the final state and a vector for its place, in parallel (SegRNN; Lin et al. 2023); `recursive`: one
+    patch after the other, each fed back (DeepAR where the loss is a distribution)."""
+    loss: Literal["mse", "mae", "huber", "quantile", "gaussian", "student-t", "negative-binomial"] = "mae"
+    """What the head is trained for: a point, quantiles (pinball loss), or a distribution's
+    likelihood."""
+    quantiles: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default=[0.05, 0.5, 0.95], min_length=1)
+    """Levels that a forecast reports, and that the loss `quantile` learns."""
+    samples: PositiveInt = 100
+    """Paths drawn where a forecast needs them (recursive decoding of distributions)."""
+    members: Annotated[int, Field(ge=1, le=64)] = 1
+    """Models that are trained side by side from different starts; the forecast is their mean."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Forecast:
+        if sorted(set(self.quantiles)) != self.quantiles:
+            raise ValueError("quantiles must rise, such as [0.05, 0.5, 0.95]")
         return self
 
 
@@ -137,6 +269,9 @@ class Train(Section):
     state_reset: Probability = 0.0
     """Chance, per stream and window, that the carried state starts again from zero: prepares a model
     for text without context."""
+    average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Decay of an exponential moving average of the weights, which then is what is evaluated and kept
+    (Polyak averaging; its memory is 1 / (1 - decay) steps)."""
     early_stopping: PositiveInt | None = None
     """Stop after this many evaluations in a row without a better validation loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -156,6 +291,10 @@ class Evaluation(Section):
     """`windows`: zero state at the start of each window of 256; `stateful`: state carried through."""
     max_tokens: PositiveInt | None = None
     """Evaluate on the first so many symbols of the split; null: all of it."""
+    stride: PositiveInt = 1
+    """series: steps from one forecast's origin to the next."""
+    max_windows: PositiveInt | None = None
+    """series: evaluate on at most so many windows while training, evenly spread; null: all."""
     sample_length: Annotated[int, Field(ge=0)] = 200
     """Symbols of sample text written at each evaluation; 0: none."""
     sample_temperature: Annotated[float, Field(ge=0.0)] = 0.8
@@ -189,6 +328,7 @@ class Config(Section):
     """Start of every random number: weights, dropout, batches."""
     data: Data
     model: Model = Model()
+    forecast: Forecast = Forecast()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     telemetry: Telemetry = Telemetry()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,7 +23,15 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if x.device.type != "cpu":
         return functional.dropout(x, p, training)
     dropped = round(p * LEVELS)
-    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    draws = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -2^15 .. 2^15 - 1
     scale = LEVELS / (LEVELS - dropped)
-    return x * (draws >= dropped - LEVELS // 2).to(x.dtype).mul_(scale)
+    return x * (~chosen(x.shape, p, x.device)).to(x.dtype).mul_(scale)
+
+
+def chosen(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
+    """A mask of bool that is true with probability `p` (rounded to a multiple of 2^-16)."""
+    if device.type != "cpu":
+        return torch.rand(*shape, device=device) < p
+    size = torch.Size(shape)
+    words = torch.empty((size.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = words.view(torch.int16)[: size.numel()].view(size)  # uniform on -2^15 .. 2^15 - 1
+    return draws < round(p * LEVELS) - LEVELS // 2

@@ -8,93 +8,151 @@ after the loop. Under bf16 only the products are bf16: states are kept in fp32.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lstmcli.cells.base import State
-from lstmcli.model.pointwise import PointwisePair
+from lstmcli.model.pointwise import ACCUMULATE, PointwisePair
 from lstmcli.model.products import repeated_product
 
-ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 
-
-def run_engine(pair: PointwisePair, z: Tensor, weight_hh: Tensor, state: State) -> tuple[Tensor, State]:
+def run_engine(
+    pair: PointwisePair,
+    z: Tensor,
+    weight_hh: Tensor,
+    state: State,
+    vectors: Sequence[Tensor] = (),
+    mask: Tensor | None = None,
+    zoned: Sequence[Tensor] = (),
+) -> tuple[Tensor, State]:
     """The layer's outputs and final state.
 
     Args:
         z: input's part of the pre-activations, (T, B, G·H) in the products' dtype. It is overwritten.
         weight_hh: (G·H, H), any dtype; its gradient comes in that dtype.
         state: one (B, H) per name in the cell's `state`.
+        vectors: one (H,) per name in the cell's `vectors`.
+        mask: (B, H), through which the recurrent product reads the hidden state; None: as it is.
+        zoned: one (T, B, H) of bool per state with zoneout, true where a unit keeps its state.
 
     Returns:
         Outputs (T, B, H) in the products' dtype and the final state in the accumulation dtype.
     """
-    results = _Recurrence.apply(pair, z, weight_hh, *state)  # type: ignore[no-untyped-call]
+    results = _Recurrence.apply(pair, z, weight_hh, mask, tuple(zoned), *vectors, *state)  # type: ignore[no-untyped-call]
     return results[0], tuple(results[1:])
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, pair: PointwisePair, z: Tensor, weight_hh: Tensor, *state: Tensor
+        ctx: Any,
+        pair: PointwisePair,
+        z: Tensor,
+        weight_hh: Tensor,
+        mask: Tensor | None,
+        zoned: tuple[Tensor, ...],
+        *vectors_and_state: Tensor,
     ) -> tuple[Tensor, ...]:
-        z, state = z.detach(), tuple(s.detach() for s in state)
+        z = z.detach()
         steps, batch, hidden_size = z.shape[0], z.shape[1], weight_hh.shape[1]
         dtype = ACCUMULATE.get(z.dtype, z.dtype)
-        hidden = z.new_empty(steps + 1, batch, hidden_size)  # h_0 .. h_T as the product reads it
+        vectors = tuple(v.detach().to(dtype) for v in vectors_and_state[: pair.vectors])
+        state = tuple(s.detach() for s in vectors_and_state[pair.vectors :])
+        hidden = z.new_empty(steps + 1, batch, hidden_size)  # h_0 .. h_T, the outputs
         hidden[0] = state[0]
-        # h_0 .. h_T again in full precision, only for a cell whose equations read it
-        kept = [_history(s, steps, dtype, keep=k > 0 or pair.hidden_in_step) for k, s in enumerate(state)]
+        read = hidden  # as the product reads it
+        if mask is not None:
+            read = torch.empty_like(hidden)
+            read[0] = hidden[0] * mask
+        apart, products = None, []
+        if pair.separate and not pair.all_apart:
+            apart = z.new_empty(steps, batch, len(pair.separate) * hidden_size)
+        kept = [_history(s, steps, dtype) for s in state[pair.states - pair.kept_states :]]
         product = repeated_product(weight_hh.to(z.dtype), batch)
-        h, z_t = hidden.unbind(), z.unbind()
-        states = list(zip(*(_steps(s, steps + 1) for s in kept), strict=True))
-        forward = pair.forward_for(z_t[0], product(h[0]), h[1], *states[0], *states[1])
-        for t in range(steps):
-            forward(z_t[t], product(h[t]), h[t + 1], *states[t], *states[t + 1])
-        ctx.pair = pair
-        ctx.save_for_backward(z, weight_hh, hidden, *kept)
+        columns = [hidden[1:], *([] if apart is None else [apart])]
+        columns += [] if mask is None else [read[1:], mask.expand(steps, -1, -1)]
+        columns += [v.expand(steps, -1) for v in vectors] + [*zoned]
+        columns += [k[:-1] for k in kept] + [k[1:] for k in kept]
+        read_t, z_t = read.unbind(), z.unbind()
+        forward = None
+        for t, rest in enumerate(_rows(columns)):
+            recurrent = product(read_t[t])
+            forward = forward or pair.forward_for(z_t[t], recurrent, *rest)
+            forward(z_t[t], recurrent, *rest)
+            if pair.all_apart:
+                products.append(recurrent)
+        ctx.pair, ctx.extra, ctx.mask = pair, len(zoned), mask is not None
+        ctx.given = tuple(d.dtype for d in vectors_and_state)
+        saved = [m for m in (mask, apart) if m is not None]
+        ctx.save_for_backward(z, weight_hh, hidden, read, *saved, *products, *vectors, *zoned, *kept)
         ctx.set_materialize_grads(False)
-        final = [kept[0][-1].clone(), *(s[steps].clone() for s in kept[1:])]
-        return hidden[1:], *final
+        final = [k[steps].clone() for k in kept]
+        return hidden[1:], *(final if pair.hidden_in_step else [hidden[steps].to(dtype, copy=True), *final])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        pair: PointwisePair = ctx.pair
         d_outputs, *d_final = gradients
-        z, weight_hh, hidden, *kept = ctx.saved_tensors
+        z, weight_hh, hidden, read, *others = ctx.saved_tensors
+        take = iter(others)
+        mask = next(take) if ctx.mask else None
+        apart: Sequence[Tensor] = ()  # by step
+        if pair.separate:
+            apart = [next(take) for _ in range(z.shape[0])] if pair.all_apart else next(take).unbind()
+        vectors = [next(take) for _ in range(pair.vectors)]
+        zoned = [next(take) for _ in range(ctx.extra)]
+        kept = list(take)
         steps, batch = z.shape[0], z.shape[1]
         d_z = torch.empty_like(z)
-        if d_outputs is None:
-            d_outputs = torch.zeros_like(hidden[1:])
-        d_hidden = torch.zeros_like(hidden[0])
+        d_recurrent = torch.empty_like(z) if apart else d_z
+        d_outputs = torch.zeros_like(hidden[1:]) if d_outputs is None else d_outputs.contiguous()
+        if d_final[0] is not None:  # the last output is the final hidden state, too
+            d_outputs = d_outputs.clone()
+            d_outputs[-1] += d_final[0].to(d_outputs.dtype)
         d_state = [
-            torch.zeros_like(s[0]) if d is None else d.clone() for d, s in zip(d_final, kept, strict=True)
+            torch.zeros_like(k[0]) if d is None or (number == 0 and pair.hidden_in_step) else d.clone()
+            for number, (d, k) in enumerate(zip(d_final[pair.states - pair.kept_states :], kept, strict=True))
         ]
+        d_vectors = [torch.zeros_like(v).expand(batch, -1).clone() for v in vectors]
         product = repeated_product(weight_hh.to(z.dtype).t(), batch)
-        z_t, d_z_t, d_output_t = z.unbind(), d_z.unbind(), d_outputs.unbind()
-        states = list(zip(*(_steps(s, steps) for s in kept), strict=True))
-        example = (z_t[0], d_z_t[0], d_output_t[0], d_hidden, *states[0], *d_state)
-        backward = ctx.pair.backward_for(*example)
+        columns: list[Sequence[Tensor] | Tensor] = [apart, d_recurrent] if apart else []
+        columns += [] if mask is None else [mask.expand(steps, -1, -1)]
+        columns += [v.expand(steps, *v.shape) for v in (*vectors, *d_vectors)] + zoned
+        columns += [k[:-1] for k in kept] + [d.expand(steps, -1, -1) for d in d_state]
+        z_t, d_z_t, d_output_t, d_recurrent_t = (
+            z.unbind(),
+            d_z.unbind(),
+            d_outputs.unbind(),
+            d_recurrent.unbind(),
+        )
+        d_hidden = torch.zeros_like(hidden[0])
+        rows = list(_rows(columns)) or [()] * steps
+        backward = pair.backward_for(z_t[0], d_z_t[0], d_output_t[0], d_hidden, *rows[0])
         for t in reversed(range(steps)):
-            backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *states[t], *d_state)
-            d_hidden = product(d_z_t[t])
-        d_weight = d_z.flatten(0, 1).t() @ hidden[:-1].flatten(0, 1)
-        d_state[0] = d_state[0] + d_hidden
-        return None, d_z, d_weight.to(weight_hh.dtype), *d_state
+            backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *rows[t])
+            d_hidden = product(d_recurrent_t[t])
+        d_weight = d_recurrent.flatten(0, 1).t() @ read[:-1].flatten(0, 1)
+        d_first = d_hidden.to(ACCUMULATE.get(z.dtype, z.dtype))
+        d_first = d_first if mask is None else d_first * mask
+        d_start = [d_first + d_state[0], *d_state[1:]] if pair.hidden_in_step else [d_first, *d_state]
+        found = [*(d.sum(0) for d in d_vectors), *d_start]
+        found = [d.to(dtype) for d, dtype in zip(found, ctx.given, strict=True)]
+        return None, d_z, d_weight.to(weight_hh.dtype), None, None, *found
 
 
-def _history(start: Tensor, steps: int, dtype: torch.dtype, keep: bool) -> Tensor:
-    """Memory for a state at every step (steps + 1, B, H), or for two steps where that is enough."""
-    memory = torch.empty((steps + 1 if keep else 2, *start.shape), dtype=dtype, device=start.device)
+def _history(start: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """Memory for a state at every step (steps + 1, B, H), begun."""
+    memory = torch.empty((steps + 1, *start.shape), dtype=dtype, device=start.device)
     memory[0] = start
     return memory
 
 
-def _steps(memory: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Where each step finds its state: a history's rows, or the same few again and again."""
-    rows = memory.unbind()
-    return rows[:count] if len(rows) >= count else (rows[0], *[rows[-1]] * (count - 1))
+def _rows(columns: Sequence[Sequence[Tensor] | Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Step by step, the row of each tensor (T, ...) or list of rows."""
+    return zip(*(c.unbind() if isinstance(c, Tensor) else c for c in columns), strict=True)
 
 
 class _LookUp(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,9 @@ import torch
 from lstmcli.cells.lstm import LSTM
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError
-from lstmcli.model.layers import GatedLayer, is_stock_lstm
+from lstmcli.model.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm
 from lstmcli.model.pointwise import compiler_available
-from lstmcli.model.text import TextModel
+from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
 
 COMPILE_PAYS = 2e13
@@ -89,62 +90,73 @@ def use_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def choose_path(config: Config, model: TextModel, hardware: Hardware) -> str:
-    """Which path computes the recurrence: `fused`, `engine`, or `loop`; resolves `auto`.
+def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardware) -> str:
+    """Which path computes a model's recurrence, by its first layer and its number of parameters:
+    `fused`, `engine`, `scan` or `loop`; resolves `auto`.
 
     A rule and no measurement at the start, so that two runs of one config are one run. It was
     measured on two cores with AVX512-BF16 (`lstm bench train`, with its shapes and --path): the
-    compiled engine is ahead of oneDNN's fused LSTM in bf16 from two layers on, and in one layer from
-    some 64 streams; in fp32 they are level. It costs some seconds of compiling, so short runs stay
+    compiled engine is ahead of oneDNN's fused LSTM in bf16 from two layers of 256 units on, and in one
+    layer from some 64 streams; in fp32 they are level. It costs some seconds of compiling, so short runs stay
     fused. On CUDA cuDNN is ahead.
     """
-    first = model.layers.layers[0]
     wanted = config.model.path
     if not isinstance(first, GatedLayer):
-        if wanted not in ("auto", "loop"):
-            raise ConfigError(f"model.path: the cell {config.model.cell} is a free cell: only loop")
-        return "loop"
-    if wanted == "fused" and not is_stock_lstm(first):
-        raise ConfigError(f"model.path: fused serves {LSTM.__name__} only, not {config.model.cell}")
+        own, kind = ("scan", "scan") if isinstance(first, ScanLayer) else ("loop", "free")
+        if wanted not in ("auto", own):
+            raise ConfigError(f"model.path: the cell {config.model.cell} is a {kind} cell: only {own}")
+        return own
+    if wanted == "scan" or (wanted == "fused" and not can_fuse(first)):
+        why = (
+            f"not {config.model.cell}"
+            if not is_stock_lstm(first)
+            else "without zoneout and recurrent_dropout"
+        )
+        serves = "scan cells" if wanted == "scan" else LSTM.__name__
+        raise ConfigError(f"model.path: {wanted} serves {serves} only, {why}")
     if wanted != "auto":
         return wanted
-    if not is_stock_lstm(first):
+    if not can_fuse(first) or config.model.recompute:
         return "engine"
     on_cpu_in_bf16 = hardware.device.type == "cpu" and hardware.precision == "bf16"
-    wide = config.model.num_layers > 1 or config.train.batch_size >= 64
+    wide = config.model.sizes[0] >= 256 and (config.model.num_layers > 1 or config.train.batch_size >= 64)
     return (
-        "engine" if on_cpu_in_bf16 and wide and _long_run(config, model) and compiler_available() else "fused"
+        "engine"
+        if on_cpu_in_bf16 and wide and _long_run(config, parameters) and compiler_available()
+        else "fused"
     )
 
 
-def path_without_compiling(model: TextModel) -> str:
+def path_without_compiling(layers: Stack) -> str:
     """The quickest path for a single use: nothing that must be compiled first."""
-    return "fused" if is_stock_lstm(model.layers.layers[0]) else "loop"
+    first = layers.layers[0]
+    return first.path if isinstance(first, ScanLayer) else "fused" if can_fuse(first) else "loop"
 
 
-def set_path(model: TextModel, path: str, compiled: bool | None = None) -> None:
-    """Put every layer on `path`; the engine is compiled on a CPU with a compiler."""
-    for layer in model.layers.layers:
+def set_path(layers: Stack, path: str, compiled: bool | None = None) -> None:
+    """Put every layer on `path`; the engine is compiled where there is a compiler for it."""
+    for layer in layers.layers:
         layer.path = path
         if isinstance(layer, GatedLayer) and path == "engine":
-            on_cpu = layer.weight_hh.device.type == "cpu"
-            layer.compiled = (on_cpu and compiler_available()) if compiled is None else compiled
+            layer.compiled = _can_compile(layer.weight_hh.device) if compiled is None else compiled
 
 
-def warm_up(model: TextModel, batch_size: int) -> None:
-    """Compile what will be compiled, so that no budget of minutes pays for it."""
-    first = model.layers.layers[0]
-    if not (isinstance(first, GatedLayer) and first.path == "engine" and first.compiled):
-        return
-    ids = torch.zeros(2, batch_size, dtype=torch.long, device=first.bias.device)
-    loss, _ = model.loss(ids, ids, model.initial_state(batch_size))
-    loss.backward()  # type: ignore[no-untyped-call]
-    model.zero_grad(set_to_none=True)
+def _can_compile(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return device.type == "cpu" and compiler_available()
 
 
-def _long_run(config: Config, model: TextModel) -> bool:
+def needs_compiling(layers: Stack) -> bool:
+    """Whether a first step must be made that no budget of minutes should pay for."""
+    first = layers.layers[0]
+    return isinstance(first, GatedLayer) and first.path == "engine" and first.compiled
+
+
+def _long_run(config: Config, parameters: int) -> bool:
     train = config.train
     if train.max_steps is None:
         return (train.max_minutes or 10.0) >= 1.0
-    symbols = train.max_steps * train.batch_size * train.sequence_length
-    return 3.0 * symbols * model.parameter_count() > COMPILE_PAYS
+    window = train.sequence_length if config.data.kind == "text" else config.data.context_length
+    symbols = train.max_steps * train.batch_size * window
+    return 3.0 * symbols * parameters > COMPILE_PAYS

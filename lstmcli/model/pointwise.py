@@ -1,4 +1,4 @@
-"""The pointwise part of a gated cell, forward and backward, as two functions the engine calls.
+"""The equations of a gated cell, forward and backward, as two functions the engine calls.
 
 The backward is not written by anybody: it is the vector-Jacobian product of the cell's own function.
 Both are compiled once for all steps where the machine has a compiler, and are eager otherwise.
@@ -6,10 +6,12 @@ Both are compiled once for all steps where the machine has a compiler, and are e
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import Any, cast
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,20 +20,55 @@ from lstmcli.cells.base import GatedCell, State
 from lstmcli.notices import notice
 
 Kernel = Callable[..., None]
+ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
+"""The dtype of states and sums, where it is not that of the products."""
+
+
+class Drops(NamedTuple):
+    """What a window leaves out at random. The rates hold for both kernels; the masks are per window."""
+
+    zoneout: tuple[float, ...] = ()  # one rate per state, or none at all
+    sampled: bool = False  # zoneout by masks (training), or in the mean (evaluation)
+    masked: bool = False  # the recurrent product reads the hidden state through a mask
+
+    @property
+    def masks(self) -> int:
+        """Zoneout masks (T, B, H) of a window: one per state that is zoned out."""
+        return sum(rate > 0.0 for rate in self.zoneout) if self.sampled else 0
+
+    def mix(self, new: State, old: State, masks: Sequence[Tensor]) -> State:
+        """New states, with what is zoned out as it was (Krueger et al. 2017)."""
+        if not any(self.zoneout):
+            return new
+        mask = iter(masks)
+        mixed = []
+        for rate, n, o in zip(self.zoneout, new, old, strict=True):
+            if rate == 0.0:
+                mixed.append(n)
+            else:
+                mixed.append(torch.where(next(mask), o, n) if self.sampled else rate * o + (1.0 - rate) * n)
+        return tuple(mixed)
+
+
+NO_DROPS = Drops()
 
 
 class PointwisePair:
     """`forward` and `backward` of one cell for the engine, writing into memory that it is given.
 
     Every argument has the batch in front; states are kept in the accumulation dtype (fp32 under
-    bf16 products) and the products' dtype is that of `z`.
+    bf16 products) and the products' dtype is that of `z`. The hidden state is among the states only
+    where the equations read it (`hidden_in_step`); else the product is its one reader.
     """
 
-    def __init__(self, cell: GatedCell, compiled: bool):
-        self.cell = cell
+    def __init__(self, cell: GatedCell, compiled: bool, drops: Drops = NO_DROPS):
+        self.cell, self.compiled, self.drops = cell, compiled, drops
         self.gates, self.states = len(cell.gates), len(cell.state)
-        self.hidden_in_step = _reads_hidden(cell)
-        self.compiled = compiled
+        self.separate = [cell.gates.index(name) for name in cell.separate]
+        self.all_apart = len(self.separate) == self.gates  # then nothing is summed, and nothing copied
+        self.vectors = len(cell.vectors)
+        self.hidden_in_step = _reads_hidden(cell) or bool(drops.zoneout and drops.zoneout[0] > 0.0)
+        self.kept_states = self.states if self.hidden_in_step else self.states - 1
         self._kernels: dict[tuple[object, ...], Kernel] = {}
 
     def forward_for(self, *arguments: Tensor) -> Kernel:
@@ -43,79 +80,191 @@ class PointwisePair:
         return self._kernel(self._backward, arguments) if self.compiled else self._backward
 
     def _kernel(self, function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
-        key = (function.__name__, *((a.shape, a.stride(), a.dtype, a.device) for a in arguments))
+        key = (function.__name__, *((a.shape[-1], a.dim(), a.stride(), a.dtype, a.device) for a in arguments))
         if key not in self._kernels:
             self._kernels[key] = _compile(function, arguments)
         return self._kernels[key]
 
-    def _equations(self, z: Tensor, *state: Tensor) -> State:
-        return self.cell.pointwise(z.chunk(self.gates, dim=-1), state)[0]
-
-    def _forward(self, z: Tensor, z_hidden: Tensor, hidden: Tensor, *states: Tensor) -> None:
-        """z (B, GH) holds the input's part and is overwritten with the whole pre-activation; hidden
-        is h as the next product reads it; states are the old ones, then room for the new ones."""
-        state, out = states[: self.states], states[self.states :]
-        total = z.to(state[0].dtype) + z_hidden
-        z.copy_(total)
-        # What backward will see is the rounded z, so forward uses it too.
-        new = self._equations(z.to(state[0].dtype), *state)
-        for target, value in zip(out, new, strict=True):
-            target.copy_(value)
-        hidden.copy_(new[0])
-
-    def _backward(
+    def equations(
         self,
         z: Tensor,
-        d_z: Tensor,
-        d_output: Tensor,
-        d_hidden: Tensor,
-        *states: Tensor,
-    ) -> None:
-        """states are the old ones, then ∂L/∂(new state) beside the two paths through the hidden state
-        (this step's output, the next step's product); that half becomes ∂L/∂(old state)."""
-        state, d_state = states[: self.states], states[self.states :]
-        dtype = state[0].dtype
-        vjp: Any = torch.func.vjp(self._equations, z.to(dtype), *state)[1]
-        first = d_state[0] + d_output.to(dtype) + d_hidden.to(dtype)
-        gradients = vjp((first, *d_state[1:]))
-        d_z.copy_(gradients[0])
-        for target, value in zip(d_state, gradients[1:], strict=True):
+        apart: Tensor | None,
+        state: State,
+        vectors: Sequence[Tensor],
+        masks: Sequence[Tensor],
+    ) -> State:
+        """The new state: z (B, G·H), `apart` (B, S·H) the recurrent parts of the separate gates, all
+        states, one vector (H,) or (B, H) each, one mask (B, H) per zoned state."""
+        return self.gates_and_state(z, apart, state, vectors, masks)[0]
+
+    def gates_and_state(
+        self,
+        z: Tensor,
+        apart: Tensor | None,
+        state: State,
+        vectors: Sequence[Tensor],
+        masks: Sequence[Tensor],
+    ) -> tuple[State, tuple[Tensor, ...]]:
+        parts = z.chunk(self.gates, dim=-1)
+        if apart is not None:
+            parts += apart.chunk(len(self.separate), dim=-1)
+        new, gates = self.cell.pointwise(parts, state, *vectors)
+        return self.drops.mix(new, state, masks), gates
+
+    def join(self, z: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z and `apart` of the equations from the input's and the recurrent product's part."""
+        if not self.separate:
+            return z + recurrent, None
+        if self.all_apart:
+            return z, recurrent
+        inputs, others = z.chunk(self.gates, dim=-1), recurrent.chunk(self.gates, dim=-1)
+        apart = torch.cat([others[k] for k in self.separate], dim=-1)
+        joined = [i if k in self.separate else i + others[k] for k, i in enumerate(inputs)]
+        return torch.cat(joined, dim=-1), apart
+
+    def _forward(self, z: Tensor, recurrent: Tensor, hidden: Tensor, *rest: Tensor) -> None:
+        """z (B, G·H) holds the input's part and is overwritten with what the equations get; hidden is
+        the output. Then, where the cell has them: room for `apart` (B, S·H), unless the product itself is
+        it; room for the hidden state behind its mask, and the mask; the vectors; the zoneout masks; the
+        old states, room for new ones."""
+        take = iter(rest)
+        apart_kept = next(take) if self.separate and not self.all_apart else None
+        read, mask = (next(take), next(take)) if self.drops.masked else (None, None)
+        vectors, masks = _some(take, self.vectors), _some(take, self.drops.masks)
+        old, out = _some(take, self.kept_states), _some(take, self.kept_states)
+        dtype = ACCUMULATE.get(z.dtype, z.dtype)
+        total, apart = self.join(z.to(dtype), recurrent.to(dtype))
+        if not self.all_apart:  # what backward will see is the rounded value, so forward uses it too
+            z.copy_(total)
+            total = total.to(z.dtype).to(dtype)
+        if apart_kept is not None and apart is not None:
+            apart_kept.copy_(apart)
+            apart = apart.to(z.dtype).to(dtype)
+        new = self.equations(total, apart, self._all_states(total, old), vectors, masks)
+        for target, value in zip(out, new[self.states - self.kept_states :], strict=True):
             target.copy_(value)
+        hidden.copy_(new[0])
+        if read is not None and mask is not None:
+            read.copy_(new[0] * mask)
+
+    def _backward(self, z: Tensor, d_z: Tensor, d_output: Tensor, d_hidden: Tensor, *rest: Tensor) -> None:
+        """Room for ∂L/∂z, ∂L/∂(output), ∂L/∂(what the next product read). Then, where the cell has
+        them: `apart` and room for the gradient of the whole recurrent part; the hidden state's mask;
+        the vectors, and sums (B, H) of their gradients; the zoneout masks; the old states, and
+        ∂L/∂(new states), which become ∂L/∂(old states)."""
+        take = iter(rest)
+        apart_kept, d_recurrent = (next(take), next(take)) if self.separate else (None, None)
+        mask = next(take) if self.drops.masked else None
+        vectors, d_vectors = _some(take, self.vectors), _some(take, self.vectors)
+        masks = _some(take, self.drops.masks)
+        old, d_state = _some(take, self.kept_states), _some(take, self.kept_states)
+        dtype = ACCUMULATE.get(z.dtype, z.dtype)
+        total = z.to(dtype)
+        free = [total] if apart_kept is None else [total, apart_kept.to(dtype)]
+        spread = [v.expand(z.shape[0], -1) for v in vectors]
+
+        def equations(*tensors: Tensor) -> State:
+            given = iter(tensors)
+            first = next(given)
+            apart = next(given) if self.separate else None
+            states = _some(given, self.kept_states)
+            everything = self._all_states(first, states)
+            return self.equations(first, apart, everything, _some(given, self.vectors), masks)
+
+        vjp: Any = torch.func.vjp(equations, *free, *old, *spread)[1]
+        through = d_hidden.to(dtype) if mask is None else d_hidden.to(dtype) * mask
+        d_first = d_output.to(dtype) + through
+        later = d_state
+        if self.hidden_in_step:
+            d_first, later = d_first + d_state[0], d_state[1:]
+        gradients = iter(vjp((d_first, *later)))
+        gradient = next(gradients)
+        if d_recurrent is not None:
+            apart = next(gradients)
+            if not self.all_apart:
+                pieces = list(gradient.chunk(self.gates, dim=-1))
+                for k, piece in zip(self.separate, apart.chunk(len(self.separate), dim=-1), strict=True):
+                    pieces[k] = piece
+                apart = torch.cat(pieces, dim=-1)
+            d_recurrent.copy_(apart)
+        d_z.copy_(gradient)
+        for target in d_state:
+            target.copy_(next(gradients))
+        for target in d_vectors:
+            target.copy_(target + next(gradients))
+
+    def _all_states(self, like: Tensor, kept: State) -> State:
+        """The states as the equations take them; a hidden state that they do not read is any tensor."""
+        return kept if self.hidden_in_step else (like.chunk(self.gates, dim=-1)[0], *kept)
 
 
-@lru_cache(maxsize=32)
-def pointwise_pair(cell: GatedCell, compiled: bool) -> PointwisePair:
+def _some(take: Any, count: int) -> tuple[Tensor, ...]:
+    return tuple(islice(take, count))
+
+
+@lru_cache(maxsize=64)
+def pointwise_pair(cell: GatedCell, compiled: bool, drops: Drops = NO_DROPS) -> PointwisePair:
     """One pair per cell and mode, so that layers share what is compiled."""
-    return PointwisePair(cell, compiled)
+    return PointwisePair(cell, compiled, drops)
 
 
 def _reads_hidden(cell: GatedCell) -> bool:
-    """Whether the equations use h_{t-1} other than through the recurrent product."""
-    z = tuple(torch.full((1, 1), 0.3, dtype=torch.float64) for _ in cell.gates)
-    state = tuple(torch.full((1, 1), 0.2, dtype=torch.float64) for _ in cell.state)
-    hidden = state[0].clone().requires_grad_()
-    new, _ = cell.pointwise(z, (hidden, *state[1:]))
-    return any(value.requires_grad for value in new)
+    """Whether the equations use h_{t-1} other than through the recurrent product (tried with NaN)."""
+    z = tuple(torch.full((1, 1), 0.3, dtype=torch.float64) for _ in (*cell.gates, *cell.separate))
+    state = [torch.full((1, 1), 0.2, dtype=torch.float64) for _ in cell.state]
+    state[0] = torch.full((1, 1), math.nan, dtype=torch.float64, requires_grad=True)
+    vectors = (torch.full((1,), 0.1, dtype=torch.float64) for _ in cell.vectors)
+    new, _ = cell.pointwise(z, tuple(state), *vectors)
+    return any(value.requires_grad or bool(value.isnan().any()) for value in new)
 
 
 def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
-    """The function as one kernel for tensors like these.
+    """The function as one kernel for tensors like these, with any number of rows above one.
 
     It is traced and handed to TorchInductor directly: TorchDynamo, in front of it, would guard each
     of the thousands of calls of a window, at the price of a small kernel.
     """
     import torch._inductor
     import torch._inductor.config as inductor
+    from torch._guards import TracingContext, tracing
     from torch.fx.experimental.proxy_tensor import make_fx
 
     inductor.compile_threads = 1  # two small kernels: a pool of workers would cost more to start
-    # Tracing runs the function, which writes: so on others of the same layout.
-    like = [
-        torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device=a.device).zero_() for a in arguments
-    ]
-    graph = make_fx(function, decomposition_table=_QUICK)(*like)
-    kernel: Kernel = torch._inductor.compile(graph, cast(list[Any], like))
+    # The flags of the CPU are believed: trying each instruction set takes seconds. A compiler too old for
+    # one of them fails, and that is told.
+    inductor.cpp.vec_isa_ok = True
+    mode, like = _with_any_rows(arguments)
+    try:
+        with mode:
+            graph = make_fx(function, decomposition_table=_QUICK)(*like)
+        with tracing(TracingContext(mode)):
+            kernel: Kernel = torch._inductor.compile(graph, like)
+        if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):  # on others of this layout: it writes
+            kernel(*(torch.zeros_like(a) for a in arguments))
+    except Exception as error:  # a compiler may fail in any way; the equations are right all the same
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        notice(f"the cell cannot be compiled here ({first[:200]}): the recurrence runs uncompiled, slower")
+        return function
     return kernel
+
+
+def _with_any_rows(arguments: tuple[Tensor, ...]) -> tuple[Any, list[Any]]:
+    """Stand-ins for tensors whose number of rows, if they have rows, is a symbol: one kernel then serves
+    every batch size, so that a last short batch compiles nothing."""
+    from torch._dynamo.source import ConstantSource
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    like = []
+    for number, argument in enumerate(arguments):
+        sizes = [DimDynamic.STATIC] * argument.dim()
+        if argument.dim() > 1:
+            sizes[0] = DimDynamic.DUCK  # equal sizes are one symbol
+        context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
+        source = ConstantSource(f"argument{number}")
+        like.append(mode.from_tensor(argument, symbolic_context=context, source=source))
+    return mode, like
 
 
 def _quick_tanh(x: Tensor) -> Tensor:

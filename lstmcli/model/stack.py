@@ -6,32 +6,36 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from lstmcli.cells.base import CellClass, FreeCell, State, zeros_like_state
+from lstmcli.cells.base import CellClass, FreeCell, ScanCell, State, zeros_like_state
+from lstmcli.config.schema import Model
+from lstmcli.errors import ConfigError
 from lstmcli.model.dropout import dropout
-from lstmcli.model.layers import FreeLayer, GatedLayer, Layer, Trace
+from lstmcli.model.layers import Layer, Regularization, Start, Trace, make_layers
 
 StackState = tuple[State, ...]
 
 
 class Stack(nn.ModuleList):
-    """`num_layers` layers of one cell."""
+    """The layers of a model, all of one cell.
 
-    def __init__(
-        self,
-        cell_class: CellClass,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        dropout: float,
-    ):
+    `window`: steps that training reads at once, for initialisations that depend on it.
+    """
+
+    def __init__(self, settings: Model, cell_class: CellClass, input_size: int, window: int = 100):
         super().__init__()
-        self.dropout = dropout
-        sizes = [input_size] + [hidden_size] * (num_layers - 1)
-        if issubclass(cell_class, FreeCell):
-            self.extend(FreeLayer(cell_class(size, hidden_size)) for size in sizes)
-        else:
-            cell = cell_class()  # equations only: all layers share it, and what is compiled of it
-            self.extend(GatedLayer(cell, size, hidden_size) for size in sizes)
+        self.dropout, self.residual = settings.dropout, settings.residual
+        drops = _regularization(settings, cell_class)
+        sizes = settings.sizes
+        self.extend(make_layers(cell_class, list(zip([input_size, *sizes], sizes, strict=False)), drops))
+        self._start = Start(
+            settings.recurrent_init, settings.forget_bias, settings.chrono_steps or max(3, window)
+        )
+        for layer in self.layers:
+            layer.recompute = settings.recompute
+
+    def reset_parameters(self) -> None:
+        for layer in self.layers:
+            layer.reset_parameters(self._start)
 
     @property
     def layers(self) -> list[Layer]:
@@ -48,21 +52,50 @@ class Stack(nn.ModuleList):
         outputs = self._drop(outputs)
         final = [first]
         for layer, layer_state in zip(self.layers[1:], state[1:], strict=True):
-            outputs, new = layer(outputs, layer_state)
-            outputs = self._drop(outputs)
+            below = outputs
+            outputs, new = layer(below, layer_state)
+            outputs = self._add(self._drop(outputs), below)
             final.append(new)
         return outputs, tuple(final)
 
     def observe(self, x: Tensor, state: StackState) -> list[Trace]:
         """Gates and states of every layer for inputs x (T, B, I), as in evaluation."""
         traces = []
-        for layer, layer_state in zip(self.layers, state, strict=True):
-            x, _, trace = layer.observe(x, layer_state)
+        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            outputs, _, trace = layer.observe(x, layer_state)
+            x = self._add(outputs, x) if number else outputs
             traces.append(trace)
         return traces
 
+    def _add(self, outputs: Tensor, below: Tensor) -> Tensor:
+        """The residual connection, from the second layer on (the first one's input is no hidden state)."""
+        return outputs + below if self.residual and outputs.shape == below.shape else outputs
+
     def _drop(self, outputs: Tensor) -> Tensor:
         return dropout(outputs, self.dropout, self.training)
+
+
+def _regularization(settings: Model, cell_class: CellClass) -> Regularization:
+    given = settings.zoneout
+    asked = {"weight_drop": settings.weight_drop, "recurrent_dropout": settings.recurrent_dropout}
+    asked["zoneout"] = max(given) if isinstance(given, list) else given
+    if issubclass(cell_class, (FreeCell, ScanCell)):
+        if named := [f"model.{name}" for name, rate in asked.items() if rate]:
+            kind = "free cell" if issubclass(cell_class, FreeCell) else "scan cell"
+            raise ConfigError(
+                f"{', '.join(named)}: {settings.cell} is a {kind}, whose recurrence is its own",
+                "set it to 0, or choose a gated cell (`lstm cells` lists them)",
+            )
+        return Regularization()
+    count = len(cell_class.state)
+    if isinstance(given, list) and len(given) != count:
+        raise ConfigError(f"model.zoneout: {len(given)} rates for the {count} states of {settings.cell}")
+    may = cell_class.zoneout_states or cell_class.state
+    rates = tuple(given) if isinstance(given, list) else tuple(given * (s in may) for s in cell_class.state)
+    if any(rate and s not in may for rate, s in zip(rates, cell_class.state, strict=True)):
+        raise ConfigError(f"model.zoneout: {settings.cell} allows it for {', '.join(may)} only")
+    zoneout = rates if any(rates) else ()
+    return Regularization(settings.weight_drop, settings.recurrent_dropout, zoneout)
 
 
 def detach(state: StackState) -> StackState:

@@ -22,15 +22,17 @@ class TextModel(nn.Module):
     and are converted once per window.
     """
 
-    def __init__(self, settings: Model, vocabulary_size: int, cell_class: CellClass | None = None):
+    def __init__(
+        self, settings: Model, vocabulary_size: int, cell_class: CellClass | None = None, window: int = 100
+    ):
         super().__init__()
         self.settings = settings
         self.vocabulary_size = vocabulary_size
-        width = settings.embedding_size or settings.hidden_size
+        width = settings.embedding_size or settings.sizes[0]
         cell_class = cell_class or find_cell(settings.cell)
         self.embedding = nn.Embedding(vocabulary_size, width)
-        self.layers = Stack(cell_class, width, settings.hidden_size, settings.num_layers, settings.dropout)
-        self.head = nn.Linear(settings.hidden_size, vocabulary_size)
+        self.layers = Stack(settings, cell_class, width, window)
+        self.head = nn.Linear(settings.sizes[-1], vocabulary_size)
         if settings.tie_weights:
             self.head.weight = self.embedding.weight
         self.products = torch.float32
@@ -40,10 +42,9 @@ class TextModel(nn.Module):
         tied = self.settings.tie_weights
         scale = 1.0 / math.sqrt(self.embedding.embedding_dim) if tied else 1.0
         nn.init.normal_(self.embedding.weight, std=scale)
-        for layer in self.layers.layers:
-            layer.reset_parameters(self.settings.recurrent_init, self.settings.forget_bias)
+        self.layers.reset_parameters()
         if not tied:
-            bound = 1.0 / math.sqrt(self.settings.hidden_size)
+            bound = 1.0 / math.sqrt(self.settings.sizes[-1])
             nn.init.uniform_(self.head.weight, -bound, bound)
         nn.init.zeros_(self.head.bias)
 

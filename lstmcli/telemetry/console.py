@@ -95,7 +95,7 @@ class Console:
             self.line(
                 f"step {step:>6}  loss {values['train/loss']:.4f}  lr {values['train/learning_rate']:.2e}"
                 f"  grad {values['train/gradient_norm']:.2f}"
-                f"  {values['speed/tokens_per_second']:,.0f} symbols/s  {_percent(self._done)}"
+                f"  {_speed(values)}  {_percent(self._done)}"
             )
 
     def evaluated(self, step: int, loss: float, improved: bool) -> None:
@@ -152,9 +152,15 @@ def _losses(numbers: dict[str, float], val: tuple[int, float] | None, best: tupl
         parts.append(f"val {val[1]:.4f}")
     if best is not None:
         parts.append(f"best {best[1]:.4f} at step {best[0]}")
-    parts.append(f"{numbers['speed/tokens_per_second']:,.0f} symbols/s")
+    parts.append(_speed(numbers))
     parts.append(f"lr {numbers['train/learning_rate']:.2e}")
     return "   ".join(parts)
+
+
+def _speed(numbers: dict[str, float]) -> str:
+    if "speed/tokens_per_second" in numbers:
+        return f"{numbers['speed/tokens_per_second']:,.0f} symbols/s"
+    return f"{numbers.get('speed/windows_per_second', 0.0):,.0f} windows/s"
 
 
 def duration(seconds: float) -> str:

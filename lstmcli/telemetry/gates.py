@@ -1,4 +1,4 @@
-"""What the gates of each layer do over a window of text, as a few numbers per gate."""
+"""What the gates of each layer do over a window, as a few numbers per gate."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from lstmcli.model.layers import Trace
 from lstmcli.model.stack import StackState
 from lstmcli.model.text import TextModel
 
-STREAMS = 8
-"""Streams of the batch that are looked at: T·8·H values say enough and cost little."""
 
-
-def gate_statistics(model: TextModel, ids: Tensor, state: StackState) -> dict[str, float]:
-    """Scalars by tag for the window ids (T, B) read from `state`, as in evaluation (no dropout).
+def gate_statistics(traces: list[Trace]) -> dict[str, float]:
+    """Scalars by tag for what each layer did, as in evaluation (no dropout).
 
     Per layer and gate: mean, std, and the shares that are shut and wide open. For a forget gate its
     timescale in steps; for a cell state its norm.
     """
-    few = tuple(tuple(s[:STREAMS] for s in layer) for layer in state)
     scalars: dict[str, float] = {}
-    for number, trace in enumerate(model.observe(ids[:, :STREAMS], few)):
+    for number, trace in enumerate(traces):
         scalars |= {f"gates/layer{number}/{k}": v for k, v in layer_statistics(trace).items()}
     return scalars
+
+
+STREAMS = 8
+"""Streams of a batch that are looked at: T·8·H values say enough and cost little."""
+
+
+def text_traces(model: TextModel, ids: Tensor, state: StackState) -> list[Trace]:
+    """Gates and states over a window ids (T, B) read from `state`, of the first few streams."""
+    few = tuple(tuple(s[:STREAMS] for s in layer) for layer in state)
+    return model.observe(ids[:, :STREAMS], few)
 
 
 def layer_statistics(trace: Trace) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lstmcli.config.schema import Config
 from lstmcli.errors import ResourceError
-from lstmcli.model.text import TextModel
+from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
 from lstmcli.rundir import RunDir
 from lstmcli.telemetry.metrics import MetricsFile
@@ -20,7 +20,7 @@ class Logger:
         self,
         run: RunDir,
         config: Config,
-        model: TextModel,
+        layers: Stack,
         resumed_at: int | None = None,
         evaluated: bool = True,
     ):
@@ -32,7 +32,7 @@ class Logger:
             if config.telemetry.tensorboard:
                 from lstmcli.telemetry.tensorboard import TensorBoard
 
-                cells = [layer.cell for layer in model.layers.layers]
+                cells = [layer.cell for layer in layers.layers]
                 self._board = TensorBoard(run.path, config, cells, resumed_at or 0)
         except OSError as error:
             raise ResourceError(f"{run.path} cannot be written: {error}") from error
@@ -49,6 +49,14 @@ class Logger:
         try:
             if self._board is not None:
                 self._board.text(step, "sample", text)
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def figure(self, step: int, tag: str, figure: Any) -> None:
+        """A picture of matplotlib."""
+        try:
+            if self._board is not None:
+                self._board.figure(step, tag, figure)
         except (OSError, RuntimeError) as error:
             self._give_up(error)
 

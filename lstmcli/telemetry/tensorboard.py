@@ -16,7 +16,7 @@ class TensorBoard:
 
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if step == 0:
-            self._writer.add_custom_scalars(_layout(cells))
+            self._writer.add_custom_scalars(_layout(cells, config.data.kind))
             _write_hyperparameters(self._writer, config)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -27,6 +27,17 @@ class TensorBoard:
         # Four spaces make it code, so that every line break and space of the sample is shown.
         self._writer.add_text(tag, "\n".join("    " + line for line in text.split("\n")), step)
 
+    def figure(self, step: int, tag: str, figure: Any) -> None:
+        import io
+
+        import numpy as np
+        from PIL import Image
+
+        with io.BytesIO() as memory:
+            figure.savefig(memory, format="png", dpi=100)
+            picture = np.asarray(Image.open(memory).convert("RGB"))
+        self._writer.add_image(tag, picture, step, dataformats="HWC")
+
     def flush(self) -> None:
         self._writer.flush()
 
@@ -34,17 +45,34 @@ class TensorBoard:
         self._writer.close()
 
 
-def _layout(cells: list[Any]) -> dict[str, Any]:
+LOSSES: dict[str, dict[str, Any]] = {
+    "text": {
+        "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
+        "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
+    },
+    "series": {
+        "Loss": ["Multiline", ["train/loss", "val/loss"]],
+        "Errors of the point forecast, on the z-scored scale": [
+            "Multiline",
+            ["val/scaled_mse", "val/scaled_mae"],
+        ],
+        "Share of values inside the interval": ["Multiline", ["val/coverage"]],
+    },
+}
+
+
+def _layout(cells: list[Any], kind: str) -> dict[str, Any]:
     """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
+    unit = "tokens" if kind == "text" else "windows"
     page: dict[str, Any] = {
-        "Loss": {
-            "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
-            "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
-        },
+        "Loss": LOSSES[kind],
         "Training": {
             "Learning rate": ["Multiline", ["train/learning_rate"]],
             "Gradient norm before clipping": ["Multiline", ["train/gradient_norm"]],
-            "Symbols per second": ["Multiline", ["speed/tokens_per_second"]],
+            f"{'Symbols' if kind == 'text' else 'Windows'} per second": [
+                "Multiline",
+                [f"speed/{unit}_per_second"],
+            ],
         },
     }
     for number, cell in enumerate(cells):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,17 +13,15 @@ from torch import Tensor
 from lstmcli.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.config.load import dump_config
 from lstmcli.errors import DivergedError
-from lstmcli.inference.evaluate import Score, evaluate_text
-from lstmcli.model.stack import StackState, detach, reset_streams
 from lstmcli.notices import notice
 from lstmcli.telemetry.gates import gate_statistics
-from lstmcli.training.sample import sample_text
 from lstmcli.training.schedule import learning_rate, progress
 from lstmcli.training.session import Session
 from lstmcli.training.signals import StopSignals
 from lstmcli.training.state import seed_step
 
-LN2 = math.log(2.0)
+EVALUATIONS = 1 << 40
+"""Where the seeds of evaluations begin, beyond those of steps."""
 
 
 @dataclass
@@ -64,10 +63,10 @@ def train(session: Session, stop: StopSignals) -> None:
             raise stop.asked(_farewell(session))
         if over:
             return
-        window = _step(session, done)
+        _step(session, done)
         if state.progress.step % session.config.telemetry.every == 0:
             _log(session, interval, clock)
-        _log_gates(session, window)
+        _log_gates(session)
         session.console.step(state.progress.step, _progress(session, clock))
 
 
@@ -85,12 +84,6 @@ def _mark(session: Session) -> tuple[int, int]:
 
 
 @dataclass
-class _Window:
-    ids: Tensor
-    state: StackState  # before the window
-
-
-@dataclass
 class _Interval:
     """What the last logged line stood at, for the speed since."""
 
@@ -98,34 +91,29 @@ class _Interval:
     seconds: float
 
 
-def _step(session: Session, done: float) -> _Window:
-    """One update on the next window. Everything random in it follows from (seed, step)."""
+def _step(session: Session, done: float) -> None:
+    """One update on the next batch. Everything random in it follows from (seed, step)."""
     state, config = session.state, session.config
-    numbers, device = state.progress, session.hardware.device
-    batch = session.batches[numbers.step]
-    inputs = torch.from_numpy(batch.inputs).to(device)
-    targets = torch.from_numpy(batch.targets).to(device)
-    if batch.reset.any():
-        state.carried = reset_streams(state.carried, torch.from_numpy(batch.reset).to(device))
-    window = _Window(inputs, state.carried)
+    numbers = state.progress
     seed_step(config.seed, numbers.step)
     rate = learning_rate(config.train, numbers.step, done, numbers.plateau_drops)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.model.train()
-    loss, carried = state.model.loss(inputs, targets, state.carried)
-    loss.backward()  # type: ignore[no-untyped-call]
+    measured = session.task.loss(numbers.step, state.carried)
+    measured.loss.backward()  # type: ignore[no-untyped-call]
     norm = _clip(session)
-    _check_finite(session, loss, norm)
+    _check_finite(session, measured.loss, norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    state.carried = detach(carried)
+    if state.average is not None:
+        state.average.update(numbers.step)
+    state.carried = measured.carried
     numbers.step += 1
-    numbers.tokens += inputs.numel()
-    numbers.loss_sum += float(loss.detach())
+    numbers.tokens += measured.size
+    numbers.loss_sum += float(measured.loss.detach())
     numbers.loss_count += 1
     numbers.learning_rate, numbers.gradient_norm = rate, float(norm)
-    return window
 
 
 def _clip(session: Session) -> Tensor:
@@ -164,13 +152,13 @@ def _last_good(session: Session) -> str:
 
 
 def _progress(session: Session, clock: Clock) -> float:
-    step, each = session.state.progress.step, session.batches.steps_per_epoch
+    step, each = session.state.progress.step, session.task.steps_per_epoch
     return progress(session.config.train, step, each, clock.seconds())
 
 
 def _evaluation_due(session: Session, over: bool) -> bool:
     numbers, every = session.state.progress, session.config.evaluation.every
-    if session.data.val is None or numbers.evaluated_at == numbers.step:
+    if not session.task.has_validation or numbers.evaluated_at == numbers.step:
         return False
     return over or (every is not None and numbers.step > 0 and numbers.step % every == 0)
 
@@ -186,37 +174,30 @@ def _has_stopped_early(session: Session) -> bool:
 
 
 def _evaluate(session: Session, stop: StopSignals) -> bool:
-    """Validate, log, write a sample; whether this is the best so far. Interrupted, it leaves no trace."""
-    state, settings = session.state, session.config.evaluation
-    numbers = state.progress
-    if session.data.val is None:
-        return False
-    ids = session.data.val[: settings.max_tokens and settings.max_tokens + 1]
-    batch_size = session.config.train.batch_size
+    """Validate, log, show something; whether this is the best so far. Interrupted, it leaves no trace."""
+    state, numbers = session.state, session.state.progress
     session.console.phase("evaluating")
-    score = evaluate_text(state.model, ids, settings.protocol, batch_size, lambda: stop.asked is not None)
-    if score is None:
-        return False
-    numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
-    improved = _note_score(session, score)
-    values = {"val/loss": score.loss, "val/bpc": score.bpc, "val/accuracy": score.accuracy}
-    session.logger.scalars(numbers.step, values)
-    session.console.evaluated(numbers.step, score.loss, improved)
-    if settings.sample_length:
-        text = sample_text(state.model, session.data.vocabulary, settings, session.config.seed)
-        session.logger.sample(numbers.step, text)
-        session.console.sample(text)
+    seed_step(session.config.seed, EVALUATIONS + numbers.step)  # some forecasts are drawn
+    with state.average.in_place() if state.average is not None else nullcontext():
+        score = session.task.evaluate(lambda: stop.asked is not None)
+        if score is None:
+            return False
+        numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
+        improved = _note_score(session, score.loss)
+        session.logger.scalars(numbers.step, score.values)
+        session.console.evaluated(numbers.step, score.loss, improved)
+        session.task.show(numbers.step, session.logger, session.console)
     session.logger.flush()
     return improved
 
 
-def _note_score(session: Session, score: Score) -> bool:
+def _note_score(session: Session, loss: float) -> bool:
     numbers, train = session.state.progress, session.config.train
-    if not math.isfinite(score.loss):
-        notice(f"the validation loss is {score.loss} at step {numbers.step}; it is never the best")
-    improved = math.isfinite(score.loss) and (numbers.best_loss is None or score.loss < numbers.best_loss)
+    if not math.isfinite(loss):
+        notice(f"the validation loss is {loss} at step {numbers.step}; it is never the best")
+    improved = math.isfinite(loss) and (numbers.best_loss is None or loss < numbers.best_loss)
     if improved:
-        numbers.best_step, numbers.best_loss = numbers.step, score.loss
+        numbers.best_step, numbers.best_loss = numbers.step, loss
     numbers.stale_evaluations = 0 if improved else numbers.stale_evaluations + 1
     numbers.plateau_stale = 0 if improved else numbers.plateau_stale + 1
     if numbers.plateau_stale >= train.plateau_patience:
@@ -232,23 +213,25 @@ def _log(session: Session, interval: _Interval, clock: Clock) -> None:
     speed = (numbers.tokens - interval.tokens) / max(1e-9, seconds - interval.seconds)
     interval.tokens, interval.seconds = numbers.tokens, seconds
     numbers.loss_sum, numbers.loss_count = 0.0, 0
-    values = {
-        "train/loss": loss,
-        "train/bpc": loss / LN2,
+    values = session.task.loss_values(loss) | {
         "train/learning_rate": numbers.learning_rate,
         "train/gradient_norm": numbers.gradient_norm,
-        "train/epoch": numbers.step / session.batches.steps_per_epoch,
-        "speed/tokens_per_second": speed,
+        "train/epoch": numbers.step / session.task.steps_per_epoch,
+        f"speed/{_per_second(session)}": speed,
         "speed/seconds": seconds,
     }
     session.logger.scalars(numbers.step, values)
     session.console.logged(numbers.step, values)
 
 
-def _log_gates(session: Session, window: _Window) -> None:
+def _per_second(session: Session) -> str:
+    return "tokens_per_second" if session.task.unit == "symbols" else f"{session.task.unit}_per_second"
+
+
+def _log_gates(session: Session) -> None:
     every, step = session.config.telemetry.gates_every, session.state.progress.step
     if every is not None and (step % every == 0 or step == 1):
-        session.logger.scalars(step, gate_statistics(session.state.model, window.ids, window.state))
+        session.logger.scalars(step, gate_statistics(session.task.traces()))
 
 
 def _save(session: Session, clock: Clock) -> None:
@@ -258,10 +241,7 @@ def _save(session: Session, clock: Clock) -> None:
     state.progress.seconds = clock.seconds()
     session.console.phase("saving")
     session.logger.flush()  # a resume expects the log of all steps up to the checkpoint
-    files = {
-        "vocab.json": session.vocabulary_json,
-        "config.yaml": dump_config(session.config),
-    }
+    files = session.task.files() | {"config.yaml": dump_config(session.config)}
     step = state.progress.step
     save_checkpoint(run.checkpoints, Snapshot(step, dict(state.tensors()), state.document(), files))
     kept = (step, state.progress.best_step, session.resumed_from)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +16,23 @@ from lstmcli.cells.trial import try_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
-from lstmcli.data.batches import StreamBatches
-from lstmcli.data.text import TextData, prepare_text
 from lstmcli.errors import DataError, LstmError, RunError
 from lstmcli.model.hardware import (
     Hardware,
     choose_hardware,
     choose_path,
+    needs_compiling,
     set_path,
     use_threads,
-    warm_up,
 )
-from lstmcli.model.text import TextModel
 from lstmcli.notices import notice
 from lstmcli.rundir import RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
+from lstmcli.training.average import Average
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
+from lstmcli.training.task import Task, make_task
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
@@ -48,8 +45,7 @@ class Session:
 
     config: Config
     run: RunDir
-    data: TextData
-    batches: StreamBatches
+    task: Task
     hardware: Hardware
     path: str
     state: TrainState
@@ -58,21 +54,15 @@ class Session:
     resumed_from: int | None = None
     discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
 
-    @cached_property
-    def vocabulary_json(self) -> str:
-        return json.dumps(self.data.vocabulary.to_json())
-
 
 @dataclass(frozen=True)
 class Parts:
     """A run before anything of it is written: what `--dry-run` shows."""
 
     config: Config
-    data: TextData
-    batches: StreamBatches
+    task: Task
     hardware: Hardware
     path: str
-    model: TextModel
     optimizer: torch.optim.Optimizer
 
 
@@ -89,25 +79,21 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
     `manifest` names, so that it goes on as it began."""
     config = with_default_budget(config)
     train = config.train
-    data = prepare_text(config.data, console.data_progress)
     use_threads(train.threads)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
-    seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     try_cell(config.model)
-    model = TextModel(config.model, data.vocabulary.size)
-    path = manifest["path"] if manifest else choose_path(config, model, hardware)
-    model.to(hardware.device)
-    model.products = hardware.products
-    set_path(model, path)
-    batches = StreamBatches(
-        data.train,
-        train.batch_size,
-        train.sequence_length,
-        config.seed,
-        state_reset=train.state_reset,
+    seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
+    task = make_task(config, console.data_progress)
+    first = task.stacks()[0].layers[0]
+    path = (
+        manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
     )
-    return Parts(config, data, batches, hardware, path, model, make_optimizer(train, model))
+    task.place(hardware.device)
+    task.model.products = hardware.products
+    for stack in task.stacks():
+        set_path(stack, path)
+    return Parts(config, task, hardware, path, make_optimizer(train, task.model))
 
 
 def start(
@@ -128,7 +114,9 @@ def resume(
     stack.enter_context(lock(run))
     manifest = read_json(run.manifest_path)
     _same_data(parts, manifest, force)
-    checkpoint = read_checkpoint(resolve(run.checkpoints, which or "last", notice))
+    folder = resolve(run.checkpoints, which or "last", notice)
+    checkpoint = read_checkpoint(folder)
+    parts.task.restore(folder)
     session = _session(parts, run, console, stack, checkpoint)
     here = {"device": str(parts.hardware.device), "threads": torch.get_num_threads()}
     for name, value in here.items():
@@ -147,23 +135,24 @@ def _session(
     parts: Parts, run: RunDir, console: Console, stack: ExitStack, checkpoint: Snapshot | None
 ) -> Session:
     console.phase("compiling the cell")
-    warm_up(parts.model, parts.config.train.batch_size)
-    carried = parts.model.initial_state(parts.config.train.batch_size)
-    state = TrainState(parts.model, parts.optimizer, carried, Progress())
+    if needs_compiling(parts.task.stacks()[0]):
+        parts.task.warm_up()
+    model = parts.task.model
+    average = Average(model, parts.config.train.average) if parts.config.train.average else None
+    state = TrainState(model, parts.optimizer, parts.task.start_state(), Progress(), average)
     step = None
     if checkpoint is not None:
         state.restore(checkpoint.tensors, checkpoint.document)
         step = checkpoint.step
-    logger = Logger(run, parts.config, parts.model, step, state.progress.evaluated_at == step)
+    logger = Logger(run, parts.config, model.layers, step, state.progress.evaluated_at == step)
     stack.callback(logger.close)
     return Session(
-        parts.config, run, parts.data, parts.batches, parts.hardware, parts.path, state,
-        logger, console, step,
+        parts.config, run, parts.task, parts.hardware, parts.path, state, logger, console, step,
     )  # fmt: skip
 
 
 def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
-    before, now = manifest.get("data_fingerprint"), parts.data.fingerprint
+    before, now = manifest.get("data_fingerprint"), parts.task.fingerprint
     if before == now:
         return
     if not force:
@@ -191,10 +180,11 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         "precision_reason": parts.hardware.reason,
         "path": parts.path,
         "cell": parts.config.model.cell,
-        "parameters": parts.model.parameter_count(),
-        "vocabulary_size": parts.data.vocabulary.size,
-        "data_fingerprint": parts.data.fingerprint,
-        "data": parts.data.summary,
+        "kind": parts.config.data.kind,
+        "parameters": parts.task.model.parameter_count(),
+        "data_fingerprint": parts.task.fingerprint,
+        "data": parts.task.summary,
+        **parts.task.manifest(),
     }
 
 
@@ -216,13 +206,13 @@ def check_same_run(stored: Config, given: Config) -> None:
     change, too: their fingerprint is compared."""
     changed: list[str] = [
         f"{section}.{key}"
-        for section in ("data", "model")
+        for section in ("data", "model", "forecast")
         for key, value in getattr(given, section).model_dump().items()
         if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"
-        for key in ("batch_size", "sequence_length", "optimizer", "optimizer_options")
+        for key in ("batch_size", "sequence_length", "optimizer", "optimizer_options", "average")
         if getattr(stored.train, key) != getattr(given.train, key)
     ]
     if stored.seed != given.seed:

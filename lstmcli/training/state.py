@@ -17,7 +17,8 @@ from torch import Tensor
 from lstmcli.checkpoint.store import check_tensors
 from lstmcli.errors import RunError
 from lstmcli.model.stack import StackState
-from lstmcli.model.text import TextModel
+from lstmcli.training.average import Average
+from lstmcli.training.task import AnyModel
 
 
 @dataclass
@@ -42,16 +43,19 @@ class Progress:
 
 @dataclass
 class TrainState:
-    model: TextModel
+    model: AnyModel
     optimizer: torch.optim.Optimizer
     carried: StackState
     progress: Progress
+    average: Average | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that is a tensor, by name."""
-        found = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        if self.model.settings.tie_weights:
-            del found["model.head.weight"]  # it is the embedding's
+        """Everything that is a tensor, by name. `model.*` is what the run has to offer: where weights are
+        averaged, their average; the weights themselves are then `raw.*`."""
+        found = {f"model.{k}": v for k, v in _own_tensors(self.model).items()}
+        if self.average is not None:
+            found = {k.replace("model.", "raw.", 1): v for k, v in found.items()}
+            found |= {f"model.{k}": v for k, v in self.average.values.items()}
         found |= _optimizer_tensors(self.optimizer)
         for number, layer in enumerate(self.carried):
             found |= {f"carried.{number}.{k}": s for k, s in enumerate(layer)}
@@ -64,7 +68,12 @@ class TrainState:
 
     def restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         """Take the place of the run that wrote these. RunError if they do not fit."""
-        load_model(self.model, tensors)
+        if self.average is not None:
+            load_model(self.model, tensors, "raw.")
+            for name, value in self.average.values.items():
+                value.copy_(_tensor(tensors, f"model.{name}", value))
+        else:
+            load_model(self.model, tensors)
         try:
             self.progress = Progress(**document["progress"])
             numbers = document["optimizer"]
@@ -72,22 +81,27 @@ class TrainState:
             raise RunError(f"the checkpoint's state.json is incomplete: {error}") from error
         _load_optimizer(self.optimizer, tensors, numbers)
         self.carried = tuple(
-            tuple(_carried(tensors, f"carried.{number}.{k}", s) for k, s in enumerate(layer))
+            tuple(_tensor(tensors, f"carried.{number}.{k}", s) for k, s in enumerate(layer))
             for number, layer in enumerate(self.carried)
         )
 
 
-def load_model(model: TextModel, tensors: dict[str, Tensor]) -> None:
+def _own_tensors(model: AnyModel) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = model.state_dict()
+    if model.settings.tie_weights and "head.weight" in found:
+        del found["head.weight"]  # it is the embedding's
+    return found
+
+
+def load_model(model: AnyModel, tensors: dict[str, Tensor], prefix: str = "model.") -> None:
     """Put a checkpoint's `model.*` tensors into a model of the same shape."""
-    found = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    own = model.state_dict()
-    if model.settings.tie_weights:
-        own.pop("head.weight")
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    own = _own_tensors(model)
     check_tensors(
         {k: (tuple(v.shape), str(v.dtype)) for k, v in own.items()},
         {k: (tuple(v.shape), str(v.dtype)) for k, v in found.items()},
     )
-    if model.settings.tie_weights:
+    if len(own) < len(model.state_dict()):
         found["head.weight"] = found["embedding.weight"]
     model.load_state_dict(found)
 
@@ -137,7 +151,7 @@ def _load_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
 
 
-def _carried(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
+def _tensor(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
     if name not in tensors:
         raise RunError(f"the checkpoint has no tensor {name}")
     value = tensors[name]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 CELLS = """
@@ -169,15 +167,6 @@ def test_a_cell_that_fails_in_its_first_step_is_named_with_its_place(lab, name, 
         assert not (lab.folder / "runs").exists()
 
 
-def test_a_run_whose_cell_is_gone_says_so(lab):
-    (lab.folder / "cells.py").write_text(CELLS)
-    lab.train("r", *FREE, "train.max_steps=2")
-    (lab.folder / "cells.py").unlink()
-    for words in (["generate", "r"], ["eval", "r"], ["train", "--resume", "r", "train.max_steps=3"]):
-        refused = lab.lstm(*words)
-        assert refused.code == 3 and "there is no file cells.py" in refused.err
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -192,10 +181,77 @@ def test_a_path_that_does_not_serve_the_cell(lab, words, said):
     assert refused.code == 3 and "model.path" in refused.err and said in refused.err
 
 
-def test_the_list_of_cells(lab):
-    shown = lab.lstm("cells")
-    assert shown.code == 0
-    assert "lstm (gated; gates input, forget, cell, output; state hidden, cell)" in shown.out
-    assert "c_t = f_t * c_{t-1} + i_t * g_t" in shown.out and "Hochreiter" in shown.out
-    found = json.loads(lab.lstm("cells", "--json").out)["cells"]
-    assert [(cell["name"], cell["kind"]) for cell in found] == [("lstm", "gated"), ("lstm-readable", "free")]
+SCAN = """
+from lstmcli.cells import ScanCell
+
+class Decay(ScanCell):
+    gates = ("update",)
+    def coefficients(self, z):
+        u = z[0].sigmoid()
+        return 1 - u, u, (u,)
+
+class Flat(Decay):
+    def coefficients(self, z):
+        a, b, u = super().coefficients(z)
+        return a[0], b, u
+
+class TwoStates(Decay):
+    state = ("hidden", "cell")
+"""
+APART = """
+from lstmcli.cells import GatedCell
+
+class Apart(GatedCell):
+    gates = ("update", "cell")
+    separate = ("cell",)
+    vectors = {"gain": 1.0}
+    def pointwise(self, z, state, gain):
+        u, g = z[0].sigmoid(), (z[1] + gain * z[2]).tanh()
+        return (u * state[0] + (1 - u) * g,), (u, g)
+
+class Unknown(Apart):
+    separate = ("other",)
+
+class Twice(Apart):
+    gates = ("update", "update")
+
+class Text(Apart):
+    gates = "update"
+
+class Vector(Apart):
+    vectors = ["gain"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("scan.py:Decay", None),
+        ("scan.py:Flat", "the coefficient a has shape [2, 24], not [3, 2, 24] (steps, batch, units)"),
+        ("scan.py:TwoStates", "a scan cell has one state"),
+        ("apart.py:Apart", None),
+        ("apart.py:Unknown", "`separate` names 'other', which is not among `gates`"),
+        ("apart.py:Twice", "`gates` names 'update' twice"),
+        ("apart.py:Text", "name its `gates` in a tuple"),
+        ("apart.py:Vector", "`vectors` must be a dictionary"),
+    ],
+)
+def test_every_kind_of_cell_is_tried_in_the_sizes_of_its_layers(lab, name, said):
+    (lab.folder / "scan.py").write_text(SCAN)
+    (lab.folder / "apart.py").write_text(APART)
+    words = (f"model.cell={name}", "model.path=auto", "model.hidden_size=[24,12]")
+    tried = lab.lstm("validate", "config.yaml", *words)
+    if said is None:
+        assert tried.code == 0, tried.err
+    else:
+        assert tried.code == 3 and f"model.cell: {name}: " in tried.err and said in tried.err
+
+
+def test_a_cell_that_fails_in_the_size_of_a_later_layer_is_refused_before_training(lab):
+    text = CELLS + "\n        if self.hidden_size == 12:\n            raise ValueError('not twelve')\n"
+    text = text.replace("        return h, (h,), {\"update\": h}\n", "")
+    (lab.folder / "cells.py").write_text(text + "        return h, (h,), {'update': h}\n")
+    words = ("model.cell=cells.py:Norm", "model.path=auto")
+    assert lab.lstm("validate", "config.yaml", *words, "model.hidden_size=[24,16]").code == 0
+    refused = lab.lstm("validate", "config.yaml", *words, "model.hidden_size=[24,12]")
+    assert refused.code == 3 and "not twelve" in refused.err and "cells.py:" in refused.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, find_cell
+from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
 from lstmcli.cells.lstm import LSTM, ReadableLSTM
 from lstmcli.errors import ConfigError
 
@@ -31,7 +31,7 @@ def test_built_in_names():
     assert find_cell("lstm") is LSTM and find_cell("lstm-readable") is ReadableLSTM
     for name in BUILT_IN:
         cell = find_cell(name)
-        assert issubclass(cell, (GatedCell, FreeCell)) and cell.__doc__
+        assert issubclass(cell, (GatedCell, ScanCell, FreeCell)) and cell.__doc__
         assert cell.state[0] == "hidden"
 
 
@@ -45,6 +45,14 @@ def test_a_class_in_a_file(tmp_path, monkeypatch):
     found = find_cell("my cells.py:Mine")
     assert issubclass(found, GatedCell) and found.gates == ("forget", "cell")
     assert find_cell(f"{tmp_path}/my cells.py:Mine").gates == found.gates
+
+
+def test_a_scan_cell_in_a_file(tmp_path):
+    code = "from lstmcli.cells import ScanCell\n\nclass Decay(ScanCell):\n    gates = ('candidate',)\n"
+    (tmp_path / "cell.py").write_text(code)
+    assert issubclass(find_cell(f"{tmp_path}/cell.py:Decay"), ScanCell)
+    with pytest.raises(ConfigError, match="cells in that module: Decay"):
+        find_cell(f"{tmp_path}/cell.py:Other")
 
 
 def test_two_files_of_one_name_are_two_cells(tmp_path):
@@ -81,7 +89,7 @@ def test_something_that_is_no_cell(tmp_path):
     (tmp_path / "cell.py").write_text(CELL + "\nclass Other: pass\nnumber = 3\n")
     for name in ("Other", "number"):
         said = refusal(f"{tmp_path}/cell.py:{name}")
-        assert f"{name} is not a GatedCell or FreeCell" in said and "Mine" in said
+        assert f"{name} is not a GatedCell, ScanCell or FreeCell" in said and "Mine" in said
         assert "GatedCell, " not in said.splitlines()[1]  # what it imports is not its own
 
 

@@ -11,14 +11,14 @@ FLAGS = {
     "train": ["words", "--run", "--resume", "--force", "--dry-run", "--json"],
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
-        *("--stop", "--seed", "--json"),
+        *("--stop", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot", "--json"),
     ],
-    "eval": ["run", "--data", "--split", "--protocol", "--json"],
+    "eval": ["run", "--data", "--split", "--protocol", "--by", "--json"],
     "bench": [
         *("what", "--hidden", "--layers", "--batch", "--window", "--rounds", "--precision", "--path"),
         *("--telemetry", "--json"),
     ],
-    "cells": ["--json"],
+    "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["--json"],
     "validate": ["words", "--schema", "--json"],
     "init": ["file", "--output", "-o"],

@@ -83,10 +83,10 @@ def test_a_dry_run_shows_the_plan_and_writes_no_run(lab):
 
 def test_only_the_best_and_the_newest_checkpoints_stay(lab, monkeypatch):
     from lstmcli.inference.evaluate import Score
-    from lstmcli.training import loop
+    from lstmcli.training import text
 
     losses = iter([3.0, 2.0, 2.5, 2.6, 2.7, 2.8])
-    monkeypatch.setattr(loop, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
+    monkeypatch.setattr(text, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
     words = ["train.max_steps=30", "checkpoint.every=5", "evaluation.every=5", "checkpoint.keep=2"]
     lab.train("r", *words)
     assert lab.steps("r") == [10, 25, 30]

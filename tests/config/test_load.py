@@ -35,7 +35,7 @@ def test_all_errors_are_listed_at_once_in_the_order_of_the_file(tmp_path):
         "hidden_size: 3\n"
         "data:\n"
         "  path: [a.txt, 3]\n"
-        "  splits: [0.9, 2]\n"
+        "  splits: [0.9, -2]\n"
         "  min_count: '3'\n"
         "model:\n"
         "  num_layers: 65\n"
@@ -50,7 +50,7 @@ def test_all_errors_are_listed_at_once_in_the_order_of_the_file(tmp_path):
         "the config has 12 errors:",
         "run.yaml:1:1: hidden_size: there is no such setting; did you mean model.hidden_size?",
         "run.yaml:3:17: data.path[1]: must be text, found 3 (put text in quotes)",
-        "run.yaml:4:17: data.splits[1]: must be at most 1.0, found 2",
+        "run.yaml:4:17: data.splits[1]: must be at least 0.0, found -2",
         "run.yaml:5:14: data.min_count: must be a whole number, found the text '3'"
         " (write it without quotes)",
         "run.yaml:7:15: model.num_layers: must be at most 64, found 65",
@@ -201,6 +201,7 @@ def test_a_dump_is_complete_and_in_the_order_of_the_schema(tmp_path):
         "seed: 1",
         "data:",
         "model:",
+        "forecast:",
         "train:",
         "evaluation:",
         "telemetry:",

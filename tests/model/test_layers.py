@@ -10,7 +10,7 @@ from torch import nn
 
 from lstmcli.cells.base import GatedCell
 from lstmcli.cells.lstm import LSTM, ReadableLSTM
-from lstmcli.model.layers import FreeLayer, GatedLayer
+from lstmcli.model.layers import FreeLayer, GatedLayer, Start
 from lstmcli.model.pointwise import compiler_available
 
 _spec = importlib.util.spec_from_file_location("reference", Path(__file__).parent / "reference.py")
@@ -162,7 +162,7 @@ class Leaky(GatedCell):
 def test_the_engine_serves_a_cell_that_reads_its_hidden_state():
     torch.manual_seed(1)
     layer = GatedLayer(Leaky(), IN, H).double()
-    layer.reset_parameters("orthogonal", 1.0)
+    layer.reset_parameters(Start("orthogonal", 1.0))
     x, state = torch.randn(T, B, IN, dtype=torch.float64), (torch.randn(B, H, dtype=torch.float64),)
     results = []
     for path in ("loop", "engine"):
@@ -229,7 +229,7 @@ def test_the_gates_found_by_one_product_are_those_of_the_loop(path):
 
 def test_initial_weights_are_orthogonal_by_gate_with_the_forget_bias_alone():
     layer = GatedLayer(LSTM(), IN, H)
-    layer.reset_parameters("orthogonal", 1.5)
+    layer.reset_parameters(Start("orthogonal", 1.5))
     for block in layer.weight_hh.detach().chunk(4):
         compare([block @ block.T], [torch.eye(H)], 1e-5)
     i, f, g, o = layer.bias.detach().chunk(4)
@@ -238,6 +238,6 @@ def test_initial_weights_are_orthogonal_by_gate_with_the_forget_bias_alone():
 
 def test_uniform_initialisation_leaves_the_biases_as_drawn():
     layer = GatedLayer(LSTM(), IN, H)
-    layer.reset_parameters("uniform", None)
+    layer.reset_parameters(Start("uniform", None))
     bound = H**-0.5
     assert layer.bias.detach().abs().max() <= bound and layer.bias.detach().std() > 0.1 * bound

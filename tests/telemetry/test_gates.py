@@ -11,7 +11,7 @@ import torch
 from lstmcli.config.schema import Model
 from lstmcli.model.layers import Trace
 from lstmcli.model.text import TextModel
-from lstmcli.telemetry.gates import STREAMS, gate_statistics, layer_statistics, timescales
+from lstmcli.telemetry.gates import STREAMS, gate_statistics, layer_statistics, text_traces, timescales
 
 T, V, H, LAYERS = 9, 7, 5, 2
 GATES = ("input", "forget", "cell", "output")
@@ -61,7 +61,7 @@ def case():
 
 def test_statistics_equal_the_loop(case):
     model, ids, state = case
-    found = gate_statistics(model, ids, state)
+    found = gate_statistics(text_traces(model, ids, state))
     expected = {}
     for k, layer in enumerate(slow_gates(model, ids[:, :STREAMS], state)):
         for name in GATES:
@@ -84,10 +84,10 @@ def test_statistics_equal_the_loop(case):
 @pytest.mark.parametrize("path", ["fused", "engine", "loop"])
 def test_statistics_do_not_depend_on_the_path(case, path):
     model, ids, state = case
-    expected = gate_statistics(model, ids, state)
+    expected = gate_statistics(text_traces(model, ids, state))
     for layer in model.layers.layers:
         layer.path = path
-    assert gate_statistics(model, ids, state) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert gate_statistics(text_traces(model, ids, state)) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_observing_changes_nothing(case):
@@ -95,7 +95,7 @@ def test_observing_changes_nothing(case):
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     generator = torch.get_rng_state()
-    gate_statistics(model, ids, state)
+    gate_statistics(text_traces(model, ids, state))
     assert model.training and torch.equal(generator, torch.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lstmcli.inference.evaluate import Score
-from lstmcli.training import loop
+from lstmcli.training import loop, text
 
 
 def weights_are_finite(lab, run):
@@ -106,7 +106,7 @@ def test_weights_that_an_update_made_infinite_are_not_saved(lab, monkeypatch):
 
 
 def test_nan_in_validation_only_is_told_and_never_the_best(lab, monkeypatch):
-    original, calls = loop.evaluate_text, 0
+    original, calls = text.evaluate_text, 0
 
     def evaluate(*args):
         nonlocal calls
@@ -114,7 +114,7 @@ def test_nan_in_validation_only_is_told_and_never_the_best(lab, monkeypatch):
         found = original(*args)
         return Score(math.nan, 0.0, found.tokens) if calls == 2 else found
 
-    monkeypatch.setattr(loop, "evaluate_text", evaluate)
+    monkeypatch.setattr(text, "evaluate_text", evaluate)
     outcome = lab.lstm("train", "config.yaml", "train.max_steps=30", "--run", "r", "--json")
     assert outcome.code == 0 and "validation loss is nan at step 20" in outcome.err
     assert outcome.json["best"]["step"] in (10, 30)
@@ -125,7 +125,7 @@ def test_nan_in_validation_only_is_told_and_never_the_best(lab, monkeypatch):
 
 
 def test_only_nan_in_validation_leaves_no_best(lab, monkeypatch):
-    monkeypatch.setattr(loop, "evaluate_text", lambda *a: Score(math.nan, 0.0, 10))
+    monkeypatch.setattr(text, "evaluate_text", lambda *a: Score(math.nan, 0.0, 10))
     outcome = lab.lstm("train", "config.yaml", "--run", "r", "--json")
     assert outcome.code == 0 and outcome.json["best"] == {"step": None, "loss": None}
     assert outcome.json["final"]["loss"] is None  # JSON has no NaN

@@ -115,7 +115,7 @@ def test_dropout_is_off_while_evaluating(good):
     _, _, ids = good
     torch.manual_seed(0)
     model = TextModel(Model(hidden_size=8, num_layers=2, dropout=0.8), 40)
-    set_path(model, "fused")
+    set_path(model.layers, "fused")
     first, second = (evaluate_text(model.train(), ids[:400], "windows", 2) for _ in range(2))
     assert first == second
 

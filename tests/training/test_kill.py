@@ -54,8 +54,8 @@ def test_the_run_that_is_compared_uses_what_it_should(shared_lab, whole):
         (f"{LOOP}:_step", 27),  # mid-epoch, between two checkpoints (21 and 28)
         (f"{LOOP}:_step", 50),  # the last one
         (f"{LOOP}:_log", 6),  # between an update and its line in the log
-        (f"{LOOP}:evaluate_text", 2),  # at the start of an evaluation
-        (f"{LOOP}:sample_text", 3),  # an evaluation is logged, its checkpoint is not written
+        ("lstmcli.training.text:evaluate_text", 2),  # at the start of an evaluation
+        ("lstmcli.training.text:sample_text", 3),  # an evaluation is logged, its checkpoint is not written
         (f"{LOOP}:save_checkpoint", 4),  # before a checkpoint
         ("os:fsync", 40),  # within one
         (f"{LOOP}:prune", 5),  # after one

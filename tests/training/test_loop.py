@@ -50,9 +50,7 @@ def test_the_state_is_carried_within_an_epoch_and_starts_anew_with_the_next(lab,
 
 def test_streams_are_reset_by_chance_and_the_others_are_carried(lab, windows):
     lab.train("r", "train.state_reset=0.3", "train.max_steps=15")
-    fates = [
-        zero(before, stream) for _, before, _ in windows[1:] for stream in range(4)
-    ]
+    fates = [zero(before, stream) for _, before, _ in windows[1:] for stream in range(4)]
     assert 0.1 < sum(fates) / len(fates) < 0.5
     for step in range(1, 15):
         before, previous = windows[step][1], windows[step - 1][2]

@@ -104,10 +104,10 @@ def test_a_run_without_a_budget_gets_twenty_epochs(lab):
 
 def test_plateau_drops_after_evaluations_without_a_better_loss(lab, monkeypatch):
     from lstmcli.inference.evaluate import Score
-    from lstmcli.training import loop
+    from lstmcli.training import text
 
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.5, 1.6, 1.7, 1.8])  # patience 2: drops after the 4th and 7th
-    monkeypatch.setattr(loop, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
+    monkeypatch.setattr(text, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
     words = ["train.schedule=plateau", "train.plateau_patience=2", "train.plateau_factor=0.1"]
     lab.train("r", *words, "train.max_steps=40", "evaluation.every=5", "train.warmup_steps=0")
     expected = [1e-2] * 4 + [1e-3] * 3 + [1e-4]
@@ -118,10 +118,10 @@ def test_plateau_drops_after_evaluations_without_a_better_loss(lab, monkeypatch)
 
 def test_early_stopping_counts_evaluations_in_a_row(lab, monkeypatch):
     from lstmcli.inference.evaluate import Score
-    from lstmcli.training import loop
+    from lstmcli.training import text
 
     losses = iter([3.0, 3.1, 2.9, 3.0, 3.0, 3.0, 1.0])
-    monkeypatch.setattr(loop, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
+    monkeypatch.setattr(text, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))
     words = ["train.early_stopping=3", "evaluation.every=5", "train.max_steps=100"]
     outcome = lab.train("r", *words, "--json")
     assert outcome.json["steps"] == 30 and outcome.json["best"] == {"step": 15, "loss": 2.9}

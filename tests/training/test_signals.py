@@ -67,7 +67,9 @@ def test_an_evaluation_is_abandoned_and_made_up_for_on_resume(lab, same, name):
 
 
 def test_a_signal_after_the_last_step_still_counts_the_run_as_complete(lab):
-    fault = [(f"{LOOP}:sample_text", 2, "SIGTERM")]  # in the last evaluation, too late to abandon it
+    fault = [
+        ("lstmcli.training.text:sample_text", 2, "SIGTERM")
+    ]  # in the last evaluation, too late to abandon it
     stopped = lab.process("train", "config.yaml", "--run", "r", faults=fault)
     assert stopped.code in (0, 143) and lab.steps("r") == [10, 20]
     again = lab.lstm("train", "--resume", "r")

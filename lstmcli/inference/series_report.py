@@ -1,0 +1,115 @@
+"""What `lstm eval` says of a forecaster, beside forecasts that cost nothing, in the same metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstmcli.data.series.windows import Windows, gather
+from lstmcli.errors import DataError
+from lstmcli.inference.baselines import BASELINES, naive2
+from lstmcli.inference.evaluate_series import Scales, add_to_board, evaluate_series, in_batches, spread
+from lstmcli.inference.forecaster import Forecaster, Prediction
+from lstmcli.inference.series_metrics import ScoreBoard, owa
+
+SEASONS = 7
+"""Seasons of history that the baselines see at least."""
+FULL = 5000
+"""Series up to which Naive2, which reads all of a series, is made."""
+
+
+@dataclass(frozen=True)
+class SeriesReport:
+    split: str
+    horizon: int
+    season: int
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    rows: list[dict[str, Any]]  # by step or by series, if asked for
+
+    def to_json(self) -> dict[str, Any]:
+        found = {
+            "split": self.split,
+            "horizon": self.horizon,
+            "season": self.season,
+            **self.metrics,
+            "baselines": self.baselines,
+        }
+        return found | ({"rows": self.rows} if self.rows else {})
+
+
+def report_on_series(
+    forecaster: Forecaster,
+    windows: Windows,
+    before: np.ndarray,
+    split: str,
+    by: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SeriesReport:
+    """Score the forecaster and the baselines on all windows. `before` (S,): where the part of each
+    series ends whose seasonal differences MASE divides by. `by`: step, series or None."""
+    if not len(windows):
+        raise DataError(
+            f"the {split} split has no window of {windows.horizon} steps",
+            "give the split more steps (data.splits, data.test_length), or evaluate another one by --split",
+        )
+    scales = Scales(forecaster, before)
+    found = evaluate_series(forecaster, windows, scales, on_progress=on_progress)
+    if found is None:
+        raise DataError("nothing was evaluated")
+    metrics = found.board.summary()
+    baselines = _baselines(forecaster, windows, scales)
+    for of in (metrics, *baselines.values()):
+        if "naive2" in baselines:
+            reference = baselines["naive2"]
+            of["owa"] = owa(of["smape"], of["mase"], reference["smape"], reference["mase"])
+    return SeriesReport(
+        split,
+        windows.horizon,
+        forecaster.panel.season,
+        metrics,
+        baselines,
+        _rows(found.board, forecaster, by),
+    )
+
+
+def _rows(board: ScoreBoard, forecaster: Forecaster, by: str | None) -> list[dict[str, Any]]:
+    if by == "step":
+        return board.by_step()
+    if by != "series":
+        return []
+    names, targets = forecaster.panel.names, forecaster.panel.targets
+    rows = []
+    for row in board.by_key():
+        series, channel = divmod(row.pop("key"), len(targets))
+        rows.append({"group": names[series], "target": targets[channel], **row})
+    return rows
+
+
+def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict[str, dict[str, float]]:
+    """Each baseline forecasts the same windows from the steps before them, in the table's own units."""
+    panel, horizon, season = forecaster.panel, windows.horizon, forecaster.panel.season
+    reach = max(SEASONS * season, forecaster.context, 2 * season + 1)
+    boards = {name: ScoreBoard(horizon, scales.deviation.size) for name in BASELINES}
+    once = len(windows) <= FULL and bool((windows.counts <= 1).all())
+    if once:
+        boards["naive2"] = ScoreBoard(horizon, scales.deviation.size)
+    for numbers in in_batches(forecaster, spread(windows, None)):
+        series, origins = windows.locate(numbers)
+        batch = gather(panel, series, origins, reach, horizon)
+        shape = batch.target.shape
+        histories = np.moveaxis(batch.context, 2, 1).reshape(-1, reach)
+        for name, make in BASELINES.items():
+            point = np.moveaxis(make(histories, horizon, season).reshape(shape[0], shape[2], horizon), 1, 2)
+            add_to_board(boards[name], series, Prediction(point, None, batch.target), scales)
+        if once:
+            point = np.empty(shape)
+            for k, (s, origin) in enumerate(zip(series.tolist(), origins.tolist(), strict=True)):
+                begin = int(panel.offsets[s])
+                for c in range(shape[2]):
+                    point[k, :, c] = naive2(panel.values[begin : begin + origin, c], horizon, season)
+            add_to_board(boards["naive2"], series, Prediction(point, None, batch.target), scales)
+    return {name: board.summary() for name, board in boards.items()}

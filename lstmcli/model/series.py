@@ -1,0 +1,399 @@
+"""The forecaster: windows of values in, a stack of recurrent layers, a forecast of each step out.
+
+Rows are windows of one channel (channels independent) or of all channels at once (joint); C below is
+the number of channels that a row holds. A row is normalised by its own context, cut into patches of
+`patch_length` steps that make one step of the recurrence each, and forecast by one of three decoders.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lstmcli.cells import find_cell
+from lstmcli.config.schema import Config, Forecast
+from lstmcli.model.heads import Head, find_head
+from lstmcli.model.layers import Trace
+from lstmcli.model.stack import Stack, StackState
+
+TINY = 1e-8
+"""Least scale of a window relative to its values' size."""
+
+
+@dataclass(frozen=True)
+class SeriesShape:
+    """What the data make of the model; stored with it."""
+
+    channels: int  # of a row
+    channel_ids: int  # different channels, for their embedding
+    series_ids: int
+    calendar: int  # features of the time, per step
+    known: int
+    past: int
+    static: int
+    observed: bool  # whether values can be missing, so that the model is told which are
+    season: int = 1  # steps
+
+
+class Rows(NamedTuple):
+    """A batch for the model. R rows, L steps of context (and the longest lag before it), h of horizon."""
+
+    context: Tensor  # (R, lag + L, C), NaN where missing
+    target: Tensor  # (R, h, C), NaN where missing
+    channel: Tensor  # (R,) int
+    series: Tensor  # (R,) int; a series that training never saw is series_ids
+    future: Tensor  # (R, lag + L + h, F): what is known ahead, calendar and known covariates
+    past: Tensor  # (R, lag + L, P)
+    static: Tensor  # (R, S)
+
+
+class Window(NamedTuple):
+    """How each row was normalised: value = location + scale · normalised."""
+
+    location: Tensor  # of the context: (R, 1, C), or (R, lag + L, C) where it changes from step to step
+    ahead: Tensor  # of the horizon: (R, 1, C), or (R, h, C)
+    scale: Tensor  # (R, 1, C)
+
+
+def normalise(context: Tensor, method: str, lag: int = 0, horizon: int = 1, season: int = 1) -> Window:
+    """Each row's location and scale by its context (R, lag + L, C), over what is observed of the L."""
+    read = context[:, lag:]
+    seen = ~read.isnan()
+    values = read.nan_to_num()
+    count = seen.sum(1, keepdim=True).clamp_min(1)
+    size = values.abs().sum(1, keepdim=True) / count  # mean absolute value
+    location, scale = torch.zeros_like(size), torch.ones_like(size)
+    if method == "last" or (method == "seasonal" and (season == 1 or read.shape[1] < season)):
+        place = torch.arange(1, read.shape[1] + 1, device=read.device).view(1, -1, 1)
+        last = (seen * place).amax(1, keepdim=True).clamp_min(1) - 1
+        location = values.gather(1, last)
+    elif method == "seasonal":
+        profile = seasonal_profile(read, season)
+        steps = torch.arange(-context.shape[1], horizon, device=context.device) % season
+        location = profile[:, steps]
+        before = context.shape[1]
+        return Window(location[:, :before], location[:, before:], scale)
+    elif method == "mean-abs":
+        scale = size
+    elif method == "standard":
+        location = values.sum(1, keepdim=True) / count
+        squares = ((values - location) * seen).square().sum(1, keepdim=True) / count
+        scale = squares.sqrt()
+    floor = TINY * size
+    scale = torch.where(scale > floor, scale, torch.where(size > 0, size, 1.0))
+    return Window(location, location, scale)
+
+
+def seasonal_profile(context: Tensor, season: int) -> Tensor:
+    """The shape of a season (R, season, C), by steps after the context's end: the mean over the whole
+    seasons of the context (R, L, C) of how each step differs from its season's mean, at the level of the
+    last season. One season in the context is that season itself."""
+    seasons = context.shape[1] // season
+    last = context[:, context.shape[1] - seasons * season :]
+    by_season = last.view(last.shape[0], seasons, season, last.shape[2])  # (R, K, m, C)
+    level = by_season.nanmean(2, keepdim=True)
+    shape = (by_season - level).nanmean(1)  # (R, m, C)
+    known = ~level[:, :, 0].isnan()  # (R, K, C): the last season with any value has the say
+    place = torch.arange(1, seasons + 1, device=context.device).view(1, -1, 1)
+    newest = (known * place).amax(1, keepdim=True).clamp_min(1) - 1
+    profile: Tensor = shape.nan_to_num() + level[:, :, 0].nan_to_num().gather(1, newest)
+    return profile
+
+
+class SeriesModel(nn.Module):
+    """`forecast.members` networks of one shape; each learns by itself, the forecast is their mean."""
+
+    def __init__(self, config: Config, shape: SeriesShape):
+        super().__init__()
+        self.settings, self.forecast_settings, self.shape = config.model, config.forecast, shape
+        self.context, self.horizon = config.data.context_length, config.data.horizon
+        self.lag = max(config.forecast.lags, default=0)
+        self.head = find_head(config.forecast.loss, config.forecast.quantiles)
+        self.networks = [SeriesNetwork(config, shape, self.head) for _ in range(config.forecast.members)]
+        self.members = nn.ModuleList(self.networks)
+
+    @property
+    def layers(self) -> Stack:
+        """The first member's, which stands for all where one is looked at."""
+        return self.networks[0].layers
+
+    @property
+    def stacks(self) -> list[Stack]:
+        return [member.layers for member in self.networks]
+
+    @property
+    def products(self) -> torch.dtype:
+        return self.networks[0].products
+
+    @products.setter
+    def products(self, dtype: torch.dtype) -> None:
+        for member in self.networks:
+            member.products = dtype
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Mean loss per observed value of the target, in normalised units, over the members."""
+        return torch.stack([member.loss(rows) for member in self.networks]).mean()
+
+    def forward(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, Tensor | None]:
+        """Point forecasts (R, h, C) and quantiles (R, h, C, Q), in the rows' units, float64; no
+        quantiles where the head has no spread."""
+        found = [member.forecast(rows, levels) for member in self.networks]
+        point = torch.stack([p for p, _ in found]).mean(0)
+        spread = [q for _, q in found if q is not None]
+        return point, torch.stack(spread).mean(0) if spread else None
+
+    def sample(self, rows: Rows, count: int) -> Tensor:
+        """Sample paths (count, R, h, C) in the rows' units, float64."""
+        each = [count // len(self.networks)] * len(self.networks)
+        each[0] += count - sum(each)
+        return torch.cat([m.sample(rows, n) for m, n in zip(self.networks, each, strict=True) if n])
+
+    def observe(self, rows: Rows) -> list[Trace]:
+        """Gates and states of every layer of the first member over the rows' contexts."""
+        first = self.networks[0]
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                x, _, _ = first.inputs(rows)
+                return first.layers.observe(x.to(first.products), first.layers.initial_state(x.shape[1]))
+        finally:
+            self.train(training)
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+class SeriesNetwork(nn.Module):
+    """Patches -> linear, ReLU -> layers -> decoder."""
+
+    def __init__(self, config: Config, shape: SeriesShape, head: Head):
+        super().__init__()
+        settings: Forecast = config.forecast
+        self.settings, self.shape, self.head = settings, shape, head
+        self.context, self.horizon = config.data.context_length, config.data.horizon
+        self.patch, self.lag = settings.patch_length, max(settings.lags, default=0)
+        self.dropout = config.model.dropout
+        self.products = torch.float32
+        per_step = shape.channels * (1 + shape.observed + len(settings.lags)) + shape.past
+        self.future = shape.calendar + shape.known
+        self.identity = settings.channel_embedding + settings.series_embedding + shape.static
+        width = config.model.embedding_size or config.model.sizes[0]
+        steps = self.context // self.patch
+        self.embed = nn.Linear(self.patch * (per_step + self.future) + self.identity, width)
+        self.layers = Stack(config.model, find_cell(config.model.cell), width, steps)
+        if settings.channel_embedding:
+            self.channel = nn.Embedding(shape.channel_ids, settings.channel_embedding)
+        if settings.series_embedding:
+            self.series = nn.Embedding(
+                shape.series_ids + 1, settings.series_embedding, padding_idx=shape.series_ids
+            )
+        hidden, values = config.model.sizes[-1], shape.channels * head.size
+        if settings.decoder == "direct":
+            ahead = self.horizon * self.future + (self.identity if self.future else 0)
+            self.out = nn.Linear(hidden + ahead, self.horizon * values)
+        else:
+            self.out = nn.Linear(hidden, self.patch * values)
+        if settings.decoder == "segments":
+            self.segments = -(-self.horizon // self.patch)
+            self.place = nn.Parameter(torch.empty(self.segments, width))
+            self.place_from = nn.Linear(self.patch * self.future + self.identity, width) if (
+                self.future or self.identity
+            ) else None  # fmt: skip
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.layers.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                bound = 1.0 / math.sqrt(module.in_features)
+                nn.init.uniform_(module.weight, -bound, bound)
+                nn.init.zeros_(module.bias)
+        if self.settings.decoder == "segments":
+            nn.init.normal_(self.place, std=1.0)
+
+    def inputs(self, rows: Rows) -> tuple[Tensor, Window, Tensor]:
+        """What the recurrence reads, (patches, R, E); the normalisation; each row's identity (R, D)."""
+        window = self.normalise(rows)
+        values = ((rows.context - window.location) / window.scale).float()
+        x = self._features(values, rows.future[:, : rows.context.shape[1]], rows.past)
+        identity = self._identity(rows)
+        return self._embed(x, identity), window, identity
+
+    def normalise(self, rows: Rows) -> Window:
+        """How each row is normalised."""
+        method, season = self.settings.normalization, self.shape.season
+        return normalise(rows.context, method, self.lag, self.horizon, season)
+
+    def _features(self, values: Tensor, future: Tensor, past: Tensor) -> Tensor:
+        """Per step (R, steps, F) what is read, for values (R, lag + steps, C) in normalised units."""
+        lag, steps = self.lag, values.shape[1] - self.lag
+        known = values.nan_to_num()
+        features = [known[:, lag:]]
+        if self.shape.observed:
+            features.append((~values[:, lag:].isnan()).float())
+        features += [known[:, lag - k : lag - k + steps] for k in self.settings.lags]
+        features += [future[:, lag:].float(), past[:, lag:].float()]
+        return torch.cat(features, dim=-1)
+
+    def _embed(self, x: Tensor, identity: Tensor) -> Tensor:
+        """Features (R, steps, F) as patches (patches, R, E)."""
+        rows, steps, _ = x.shape
+        patches = x.reshape(rows, steps // self.patch, -1)
+        if self.identity:
+            patches = torch.cat([patches, identity.unsqueeze(1).expand(-1, patches.shape[1], -1)], dim=-1)
+        return functional.relu(self.embed(patches)).transpose(0, 1).contiguous()
+
+    def _identity(self, rows: Rows) -> Tensor:
+        parts = [rows.static.float()]
+        if self.settings.channel_embedding:
+            parts.append(self.channel(rows.channel))
+        if self.settings.series_embedding:
+            parts.append(self.series(rows.series))
+        return torch.cat(parts, dim=-1)
+
+    def _run(self, x: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """The layers over inputs (T, R, E), in the products' dtype; outputs (T, R, H) in fp32."""
+        x = x.to(self.products)
+        outputs, state = self.layers(lambda layer, start: layer(x, start), state)
+        return outputs.float(), state
+
+    def raw(self, rows: Rows) -> tuple[Tensor, Window]:
+        """The head's numbers for every step of the horizon (R, h, C, P), without looking at the target."""
+        x, window, identity = self.inputs(rows)
+        outputs, state = self._run(x, self.layers.initial_state(x.shape[1]))
+        if self.settings.decoder == "direct":
+            return self._direct(outputs[-1], rows, identity), window
+        return self._segments(state, rows, identity), window
+
+    def _direct(self, last: Tensor, rows: Rows, identity: Tensor) -> Tensor:
+        """Every step from the final state, which has seen all of the context."""
+        if self.future:
+            ahead = rows.future[:, -self.horizon :].float().flatten(1)
+            last = torch.cat([last, ahead, identity], dim=-1)
+        raw: Tensor = self.out(last)
+        return raw.view(last.shape[0], self.horizon, self.shape.channels, self.head.size)
+
+    def _segments(self, state: StackState, rows: Rows, identity: Tensor) -> Tensor:
+        """Each segment by one step from the final state, all segments at once (SegRNN)."""
+        count, places = rows.context.shape[0], self.place.unsqueeze(0).expand(rows.context.shape[0], -1, -1)
+        if self.place_from is not None:
+            about = identity.unsqueeze(1).expand(-1, self.segments, -1)
+            ahead = rows.future[:, -self.horizon :].float()
+            missing = self.segments * self.patch - self.horizon
+            ahead = functional.pad(ahead, (0, 0, 0, missing)).reshape(count, self.segments, -1)
+            places = places + self.place_from(torch.cat([ahead, about], dim=-1))
+        many = tuple(tuple(s.repeat_interleave(self.segments, 0) for s in layer) for layer in state)
+        outputs, _ = self._run(places.reshape(1, count * self.segments, -1), many)
+        raw: Tensor = self.out(outputs[0]).view(
+            count, self.segments * self.patch, self.shape.channels, self.head.size
+        )
+        return raw[:, : self.horizon]
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Mean over what is observed of the target; for the recursive decoder, of all that is read."""
+        if self.settings.decoder == "recursive":
+            raw, window, truth = self._teacher_forced(rows)
+        else:
+            raw, window = self.raw(rows)
+            truth = ((rows.target - window.ahead) / window.scale).float()
+        seen = ~truth.isnan()
+        losses = self.head.loss(raw.float(), truth.nan_to_num(), window.scale.float().expand_as(truth))
+        return (losses * seen).sum() / seen.sum().clamp_min(1)
+
+    def _teacher_forced(self, rows: Rows) -> tuple[Tensor, Window, Tensor]:
+        """Every patch from the true ones before it, over context and horizon."""
+        steps = -(-self.horizon // self.patch) * self.patch
+        missing = steps - self.horizon
+        target = functional.pad(rows.target, (0, 0, 0, missing), value=math.nan)
+        future = functional.pad(rows.future, (0, 0, 0, missing))
+        past = functional.pad(rows.past, (0, 0, 0, steps))
+        window = self.normalise(rows)
+        ahead = functional.pad(window.ahead.expand_as(rows.target), (0, 0, 0, missing))
+        values = torch.cat([rows.context - window.location, target - ahead], dim=1)
+        values = (values / window.scale).float()
+        x = self._embed(self._features(values, future, past)[:, : -self.patch], self._identity(rows))
+        outputs, _ = self._run(x, self.layers.initial_state(x.shape[1]))
+        raw = self.out(outputs).view(*outputs.shape[:2], self.patch, self.shape.channels, self.head.size)
+        raw = raw.transpose(0, 1).flatten(1, 2)  # (R, steps, C, P)
+        return raw, window, values[:, self.lag + self.patch :]
+
+    @torch.no_grad()
+    def forecast(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, Tensor | None]:
+        """Point (R, h, C) and quantiles (R, h, C, Q) in the rows' units, float64."""
+        if self.settings.decoder == "recursive" and self.head.sample is not None and self.head.size > 1:
+            paths = self.sample(rows, self.settings.samples)
+            q = paths.new_tensor(levels)
+            return paths.mean(0), torch.quantile(paths, q, dim=0).movedim(0, -1)
+        if self.settings.decoder == "recursive":
+            return self._recursive(rows, draw=False), None
+        raw, window = self.raw(rows)
+        scale = window.scale.float().expand(raw.shape[:-1])
+        point = window.ahead + window.scale * self.head.center(raw, scale).double()
+        if self.head.quantiles is None:
+            return point, None
+        quantiles = self.head.quantiles(raw, scale, levels).double()
+        return point, window.ahead.unsqueeze(-1) + window.scale.unsqueeze(-1) * quantiles
+
+    @torch.no_grad()
+    def sample(self, rows: Rows, count: int) -> Tensor:
+        """Paths (count, R, h, C): drawn one patch after the other where the decoder is recursive; else
+        each step by itself, with one rank for a whole path, so that a path stays a path."""
+        if self.settings.decoder == "recursive":
+            many = Rows(*(t.repeat(count, *[1] * (t.dim() - 1)) for t in rows))
+            return self._recursive(many, draw=True).view(count, *rows.target.shape)
+        raw, window = self.raw(rows)
+        scale = window.scale.float().expand(raw.shape[:-1])
+        levels = torch.linspace(0.5 / count, 1.0 - 0.5 / count, count).tolist()
+        quantiles = self.head.quantiles
+        if quantiles is None:
+            values = self.head.center(raw, scale).unsqueeze(-1).expand(*raw.shape[:-1], count)
+        elif self.head.name == "quantile":
+            learned = self.settings.quantiles
+            values = _between(quantiles(raw, scale, learned), learned, levels)
+        else:
+            values = quantiles(raw, scale, levels)
+        values = values[..., torch.randperm(count, device=values.device)].movedim(-1, 0).double()
+        return window.ahead + window.scale * values
+
+    def _recursive(self, rows: Rows, draw: bool) -> Tensor:
+        """One patch after the other, each read before the next: point forecasts or one draw per row."""
+        x, window, identity = self.inputs(rows)
+        outputs, state = self._run(x, self.layers.initial_state(x.shape[1]))
+        values = ((rows.context - window.location) / window.scale).float()
+        scale = window.scale.float()
+        count, before = rows.context.shape[0], rows.context.shape[1]
+        steps = -(-self.horizon // self.patch) * self.patch
+        future = functional.pad(rows.future, (0, 0, 0, steps - self.horizon))
+        past = functional.pad(rows.past, (0, 0, 0, steps))
+        last = outputs[-1]
+        for done in range(0, steps, self.patch):
+            raw = self.out(last).view(count, self.patch, self.shape.channels, self.head.size)
+            spread = scale.expand(raw.shape[:-1])
+            new = (
+                self.head.sample(raw, spread) if draw and self.head.sample else self.head.center(raw, spread)
+            )
+            values = torch.cat([values, new], dim=1)
+            if done + self.patch < steps:
+                end = before + done + self.patch
+                part = slice(end - self.patch - self.lag, end)
+                features = self._features(values[:, part], future[:, part], past[:, part])
+                outputs, state = self._run(self._embed(features, identity), state)
+                last = outputs[-1]
+        forecast = values[:, before : before + self.horizon].double()
+        return window.ahead + window.scale * forecast
+
+
+def _between(values: Tensor, levels: list[float], wanted: list[float]) -> Tensor:
+    """Quantiles (..., Q) at other levels: straight between those there are, level beyond them."""
+    have, want = values.new_tensor(levels), values.new_tensor(wanted).clamp(levels[0], levels[-1])
+    if len(levels) == 1:
+        return values.expand(*values.shape[:-1], len(wanted))
+    right = torch.searchsorted(have, want).clamp(1, len(levels) - 1)
+    share = (want - have[right - 1]) / (have[right] - have[right - 1])
+    return torch.lerp(values[..., right - 1], values[..., right], share)

@@ -1,0 +1,148 @@
+"""lstm init for tables: a config that loads, and that reads the table as a person would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from lstmcli.config.load import load_config
+from lstmcli.data.series.panel import prepare_series
+from lstmcli.data.series.windows import split_windows, training_windows
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def proposed(lab, text, name="table.csv"):
+    """The config for a table, loaded; its windows exist."""
+    (lab.folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    outcome = lab.lstm("init", name, "-o", "my.yaml")
+    assert outcome.code == 0, outcome.err
+    return checked(lab)
+
+
+def checked(lab):
+    path = lab.folder / "my.yaml"
+    config = load_config(path)
+    settings = config.data
+    if not Path(settings.path).is_absolute():
+        settings = settings.model_copy(update={"path": str(lab.folder / settings.path)})
+    data = prepare_series(settings)
+    assert settings.context_length % config.forecast.patch_length == 0
+    assert settings.horizon % config.forecast.patch_length == 0
+    assert len(training_windows(data, settings.context_length, settings.horizon)) > 0
+    for split in ("val", "test"):
+        assert len(split_windows(data, split, settings.context_length, settings.horizon)) > 0
+    path.unlink()
+    return config
+
+
+def stamps(count, **step):
+    return [datetime(2020, 1, 1) + timedelta(**step) * n for n in range(count)]
+
+
+def test_hours_in_a_wide_table(lab):
+    rows = "".join(f"{n},{time},{n % 24},{n * 0.5},word\n" for n, time in enumerate(stamps(3000, hours=1)))
+    config = proposed(lab, "No,when,load,price,note\n" + rows)
+    data = config.data
+    assert (data.layout, data.time, data.target, data.frequency) == ("wide", "when", ["load", "price"], "1h")
+    assert (data.context_length, data.horizon) == (168, 24) and len(data.splits) == 3
+    assert config.forecast.loss == "quantile" and config.model.num_layers == 1
+
+
+def test_months_in_a_long_table(lab):
+    ends = ["01-31", "02-28", "03-31", "04-30", "05-31", "06-30", "07-31", "08-31", "09-30", "10-31", "11-30"]
+    years = (2013, 2014, 2015, 2017, 2018, 2019)  # without a leap year, and with a gap: 84 steps
+    months = [f"{year}-{end}" for year in years for end in (*ends, "12-31")]
+    rows = "".join(f"{store},{kind},{month},{n}\n" for store, kind in (("a", "x"), ("b", "y"))
+                   for n, month in enumerate(months))  # fmt: skip
+    config = proposed(lab, "store,kind,month,sales\n" + rows)
+    data = config.data
+    assert (data.layout, data.group, data.target, data.static) == ("long", "store", "sales", ["kind"])
+    assert (data.frequency, data.horizon) == ("1mo", 10)
+
+
+def test_time_in_several_columns(lab):
+    rows = "".join(f"{t.year},{t.month},{t.day},{n}\n" for n, t in enumerate(stamps(400, days=1)))
+    data = proposed(lab, "year,month,day,v\n" + rows).data
+    assert (data.time, data.target, data.frequency) == (["year", "month", "day"], "v", "1d")
+
+
+def test_rows(lab):
+    header = ",".join(["id", *(f"V{n}" for n in range(1, 61))])
+    rows = "".join(f"s{s}," + ",".join(str(n) for n in range(60 - s)) + "," * s + "\n" for s in range(4))
+    data = proposed(lab, f"{header}\n{rows}", "monthly_sales.csv").data
+    assert (data.layout, data.group, data.frequency) == ("rows", "id", "1mo")
+
+
+def test_parquet(lab, tmp_path):
+    frame = pl.DataFrame({"ts": stamps(500, minutes=15), "v": [float(n) for n in range(500)]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    data = proposed(lab, (tmp_path / "t.parquet").read_bytes(), "t.parquet").data
+    assert (data.time, data.frequency) == ("ts", "15m")
+
+
+@pytest.mark.parametrize("count", [8, 12, 20, 100])
+def test_short_tables_get_short_windows(lab, count):
+    proposed(lab, "t,v\n" + "".join(f"{n},{n % 3}\n" for n in range(count)))
+
+
+def test_odd_names_of_columns(lab):
+    rows = "".join(f"{time},{n % 9},2\n" for n, time in enumerate(stamps(60, days=1)))
+    data = proposed(lab, '"null","a: b","#x ""y"""\n' + rows).data
+    assert (data.time, data.target) == ("null", ["a: b", '#x "y"'])
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("series/ETTh1.csv", "wide"), ("series/beijing_pollution.csv", "wide"), ("m4/hourly_train.csv", "rows")],
+)
+def test_real_tables(lab, name, layout):
+    path = DATA / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    assert lab.lstm("init", str(path), "-o", "my.yaml").code == 0
+    config = checked(lab)
+    assert config.data.layout == layout and config.data.frequency == "1h"
+    assert config.data.target is None or "No" not in config.data.target
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "word"),
+    [
+        ("t,v\n1,1\n2,2\n3,3\n", 2, "too short"),
+        ("a,b\n1,2\n3,4\n", 2, "no column of times"),
+        ("date,v\n2020-01-01,1\n2020-01-01,1\n", 2, "tells the series apart"),
+        ("date,v\n2020-01-01,1\n2020-01-02,1,2\n", 4, "3 fields"),
+        ("date,v\n", 4, "no rows"),
+        ("date,v\n2020-01-01,1\n2020-01-02,caf\n", 2, "no column of numbers"),
+    ],
+)
+def test_tables_without_a_proposal(lab, text, code, word):
+    (lab.folder / "bad.csv").write_text(text)
+    refused = lab.lstm("init", "bad.csv")
+    assert refused.code == code and word in refused.err, refused.err
+    assert not (lab.folder / "bad.yaml").exists()
+
+
+def test_a_spreadsheet(lab):
+    (lab.folder / "book.xlsx").write_bytes(b"PK\x03\x04")
+    refused = lab.lstm("init", "book.xlsx")
+    assert refused.code == 2 and "export it as CSV" in refused.err
+
+
+def test_the_help_needs_no_polars():
+    code = "import sys, lstmcli.cli.app, lstmcli.data.series.panel; sys.exit('polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_written_file_is_plain_yaml(lab):
+    rows = "".join(f"{time},{n}\n" for n, time in enumerate(stamps(200, hours=1)))
+    (lab.folder / "t.csv").write_text("time,v\n" + rows)
+    assert lab.lstm("init", "t.csv").code == 0
+    assert set(yaml.safe_load((lab.folder / "t.yaml").read_text())) >= {"data", "forecast", "model", "train"}
