@@ -14,6 +14,7 @@ COLUMNS = (
     "mse", "mae", "rmse", "scaled_mse", "scaled_mae", "smape", "mape", "mase", "owa", "crps",
     "coverage", "width",
 )  # fmt: skip
+MEANINGLESS = 1e4  # percent
 NAMES = {
     "naive": "last value",
     "seasonal_naive": "last season",
@@ -29,7 +30,8 @@ def print_series(about: dict[str, Any], report: SeriesReport) -> None:
     print(f"{about['run']} at step {about['step']} on {about['split']}")
     windows, points = int(metrics["windows"]), int(metrics["points"])
     print(f"{windows:,} windows, {report.horizon} steps ahead, {points:,} values; season {report.season}\n")
-    shown = [k for k in COLUMNS if k in metrics]
+    # A value near zero makes a percentage of it meaningless.
+    shown = [k for k in COLUMNS if k in metrics and (k != "mape" or metrics[k] < MEANINGLESS)]
     rows = [["", *(k.replace("_", " ") for k in shown)]]
     rows.append(["this model", *(_number(metrics.get(k)) for k in shown)])
     for name, found in report.baselines.items():

@@ -20,6 +20,8 @@ from lstmcli.cells.base import GatedCell, State
 from lstmcli.notices import notice
 
 Kernel = Callable[..., None]
+LESS_FUSED = 16
+"""Operations that the compiler joins at most, where joining all of them fails."""
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
 
@@ -233,19 +235,23 @@ def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
     # The flags of the CPU are believed: trying each instruction set takes seconds. A compiler too old for
     # one of them fails, and that is told.
     inductor.cpp.vec_isa_ok = True
-    mode, like = _with_any_rows(arguments)
-    try:
-        with mode:
-            graph = make_fx(function, decomposition_table=_QUICK)(*like)
-        with tracing(TracingContext(mode)):
-            kernel: Kernel = torch._inductor.compile(graph, like)
-        if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):  # on others of this layout: it writes
-            kernel(*(torch.zeros_like(a) for a in arguments))
-    except Exception as error:  # a compiler may fail in any way; the equations are right all the same
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        notice(f"the cell cannot be compiled here ({first[:200]}): the recurrence runs uncompiled, slower")
-        return function
-    return kernel
+    problem = ""
+    # With reductions (a layer norm), fusing everything into one loop can fail; less fusion then does.
+    for fused in (inductor.max_fusion_size, LESS_FUSED):
+        mode, like = _with_any_rows(arguments)
+        try:
+            with mode:
+                graph = make_fx(function, decomposition_table=_QUICK)(*like)
+            with tracing(TracingContext(mode)), inductor.patch(max_fusion_size=fused):
+                kernel: Kernel = torch._inductor.compile(graph, like)
+            if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
+                kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
+        except Exception as error:  # a compiler may fail in any way; the equations are right all the same
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        else:
+            return kernel
+    notice(f"the cell cannot be compiled here ({problem[:200]}): the recurrence runs uncompiled, slower")
+    return function
 
 
 def _with_any_rows(arguments: tuple[Tensor, ...]) -> tuple[Any, list[Any]]:
