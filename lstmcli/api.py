@@ -13,9 +13,9 @@ from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
-from lstmcli.inference.decoder import Decoder, LSTMDecoder, TorchDecoder
-from lstmcli.inference.decoders import has_numpy_decoder
-from lstmcli.inference.generate import GenerateOptions, Sample, generate
+from lstmcli.inference.text.decoder import Decoder, LSTMDecoder, TorchDecoder
+from lstmcli.inference.text.decoders import has_numpy_decoder
+from lstmcli.inference.text.generate import GenerateOptions, Sample, generate
 from lstmcli.notices import notice
 from lstmcli.rundir import RunDir, find_run, read_json, split_reference
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lstmcli.api_series import SeriesRun
-    from lstmcli.inference.report import TextReport
+    from lstmcli.inference.text.report import TextReport
     from lstmcli.model.text import TextModel
 
 
@@ -113,7 +113,7 @@ class Run:
         Args:
             data: another text than the run's own split.
         """
-        from lstmcli.inference.report import report_on
+        from lstmcli.inference.text.report import report_on
         from lstmcli.model.hardware import choose_hardware
 
         ids, train = self._texts(data, split)

@@ -16,9 +16,9 @@ from lstmcli.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
     from lstmcli.data.series.panel import Panel, SeriesData
-    from lstmcli.inference.forecast import Forecast
-    from lstmcli.inference.forecaster import Forecaster
-    from lstmcli.inference.series_report import SeriesReport
+    from lstmcli.inference.series.forecast import Forecast
+    from lstmcli.inference.series.forecaster import Forecaster
+    from lstmcli.inference.series.report import SeriesReport
     from lstmcli.model.series import SeriesModel
 
 
@@ -66,7 +66,7 @@ class SeriesRun:
         import numpy as np
 
         from lstmcli.data.series.scaling import Scaler
-        from lstmcli.inference.forecaster import Calibration, Forecaster
+        from lstmcli.inference.series.forecaster import Calibration, Forecaster
 
         scaler = Scaler.from_json(self._document["scaler"])
         names = [str(name) for name in self._document["meta"]["names"]]
@@ -110,7 +110,7 @@ class SeriesRun:
         import torch
 
         from lstmcli.data.series.windows import Windows, split_windows, training_windows
-        from lstmcli.inference.series_report import report_on_series
+        from lstmcli.inference.series.report import report_on_series
 
         context, horizon = self.config.data.context_length, self.config.data.horizon
         stride = self.config.evaluation.stride
@@ -137,6 +137,6 @@ class SeriesRun:
         self, horizon: int | None = None, data: str | Path | None = None, samples: int = 0, seed: int = 0
     ) -> Forecast:
         """What comes after the last step of each series of the run's table, or of another one."""
-        from lstmcli.inference.forecast import make_forecast
+        from lstmcli.inference.series.forecast import make_forecast
 
         return make_forecast(self.forecaster(self.panel(data)), horizon, samples, seed)

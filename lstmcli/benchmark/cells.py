@@ -19,7 +19,7 @@ from torch.nn import functional
 from lstmcli.benchmark.compare import Shape, batches, machine, our_config, our_model, train_ours, wait
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import CellClass, GatedCell, ScanCell
-from lstmcli.cells.lstm import LSTM
+from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.model.hardware import choose_hardware
 
 OWN = "own"

@@ -18,8 +18,8 @@ from torch import Tensor
 from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
 from lstmcli.cells.base import CellClass
 from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
-from lstmcli.inference.decoders import decoder_of_model
-from lstmcli.inference.sampling import Sampler
+from lstmcli.inference.text.decoders import decoder_of_model
+from lstmcli.inference.text.sampling import Sampler
 from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel

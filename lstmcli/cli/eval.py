@@ -13,7 +13,7 @@ from lstmcli.cli.output import print_json, print_rows
 from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.inference.report import TextReport
+    from lstmcli.inference.text.report import TextReport
 
 
 def command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.cli.output import print_rows
 
 if TYPE_CHECKING:
-    from lstmcli.inference.series_report import SeriesReport
+    from lstmcli.inference.series.report import SeriesReport
 
 COLUMNS = (
     "mse", "mae", "rmse", "scaled_mse", "scaled_mae", "smape", "mape", "mase", "owa", "crps",

@@ -12,7 +12,7 @@ from lstmcli.cli.output import print_json, print_text
 from lstmcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.inference.generate import Sample
+    from lstmcli.inference.text.generate import Sample
 
 
 def command(
@@ -70,7 +70,7 @@ def command(
         "seed": _fresh_seed() if seed is None else seed,
     }
     from lstmcli.api import Run, load
-    from lstmcli.inference.generate import GenerateOptions, notices
+    from lstmcli.inference.text.generate import GenerateOptions, notices
     from lstmcli.notices import notice
 
     checked = GenerateOptions(**options)  # type: ignore[arg-type]

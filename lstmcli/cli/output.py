@@ -35,6 +35,6 @@ def print_rows(rows: list[list[str]], right: int = 1) -> None:
 
 def print_text(text: str) -> None:
     """Text of a model, as it is; made harmless where a terminal would act on it."""
-    from lstmcli.inference.generate import sanitize
+    from lstmcli.inference.text.generate import sanitize
 
     sys.stdout.write(sanitize(text) if sys.stdout.isatty() else text)

@@ -1,1 +1,1 @@
-"""Answers from a trained model: decoding, sampling and generating text, evaluating, baselines."""
+"""Answers from a trained model, for text and for series: decoding, evaluation, baselines."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lstmcli.cells.lstm import LSTM
+from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError
 from lstmcli.model.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell, State
-from lstmcli.cells.lstm import LSTM
+from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.model.dropout import chosen, dropout
 from lstmcli.model.engine import look_up, run_engine
 from lstmcli.model.pointwise import ACCUMULATE, Drops, PointwisePair, pointwise_pair

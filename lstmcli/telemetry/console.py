@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from lstmcli.inference.generate import sanitize
+from lstmcli.inference.text.generate import sanitize
 from lstmcli.notices import route_notices
 
 REFRESH = 0.25  # seconds between two pictures of the live view

@@ -7,8 +7,8 @@ import numpy as np
 from lstmcli.config.schema import Evaluation
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import RunError
-from lstmcli.inference.decoders import decoder_of_model
-from lstmcli.inference.generate import GenerateOptions, generate
+from lstmcli.inference.text.decoders import decoder_of_model
+from lstmcli.inference.text.generate import GenerateOptions, generate
 from lstmcli.model.text import TextModel
 
 

@@ -17,8 +17,8 @@ from lstmcli.data.series.panel import prepare_series
 from lstmcli.data.series.scaling import Scaler
 from lstmcli.data.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.errors import ConfigError
-from lstmcli.inference.evaluate_series import Evaluation, Scales, evaluate_series, forecast_panels, spread
-from lstmcli.inference.forecaster import Calibration, Forecaster, series_shape
+from lstmcli.inference.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
+from lstmcli.inference.series.forecaster import Calibration, Forecaster, series_shape
 from lstmcli.model.layers import Trace
 from lstmcli.model.series import Rows, SeriesModel
 from lstmcli.model.stack import Stack, StackState
@@ -113,7 +113,7 @@ class SeriesTask:
 
     def show(self, step: int, logger: Logger, console: Console) -> None:
         """Forecasts of a few fixed windows, and how far the quantiles can be trusted."""
-        from lstmcli.inference.plot import calibration_figure, forecast_figure
+        from lstmcli.inference.series.plot import calibration_figure, forecast_figure
 
         if not self.config.telemetry.tensorboard:
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lstmcli.cells.trial import try_cell
+from lstmcli.cells.checks.trial import try_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config

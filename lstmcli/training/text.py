@@ -16,7 +16,7 @@ from lstmcli.cells.source import cell_files
 from lstmcli.config.schema import Config
 from lstmcli.data.batches import StreamBatches
 from lstmcli.data.text import prepare_text
-from lstmcli.inference.evaluate import evaluate_text
+from lstmcli.inference.text.evaluate import evaluate_text
 from lstmcli.model.layers import Trace
 from lstmcli.model.stack import Stack, StackState, detach, reset_streams
 from lstmcli.model.text import TextModel

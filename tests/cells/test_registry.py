@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
-from lstmcli.cells.lstm import LSTM, ReadableLSTM
+from lstmcli.cells.zoo.lstm import LSTM, ReadableLSTM
 from lstmcli.errors import ConfigError
 
 CELL = """
@@ -36,7 +36,7 @@ def test_built_in_names():
 
 
 def test_a_class_in_an_installed_package():
-    assert find_cell("lstmcli.cells.lstm:LSTM") is LSTM
+    assert find_cell("lstmcli.cells.zoo.lstm:LSTM") is LSTM
 
 
 def test_a_class_in_a_file(tmp_path, monkeypatch):

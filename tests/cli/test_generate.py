@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lstmcli.cells.lstm import ReadableLSTM
+from lstmcli.cells.zoo.lstm import ReadableLSTM
 
 
 def text_of(lab, *words, stdin=b""):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lstmcli.cells.base import GatedCell
-from lstmcli.cells.lstm import LSTM, ReadableLSTM
+from lstmcli.cells.zoo.lstm import LSTM, ReadableLSTM
 from lstmcli.model.layers import FreeLayer, GatedLayer, Start
 from lstmcli.model.pointwise import compiler_available
 

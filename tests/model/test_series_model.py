@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lstmcli.config.schema import Config
-from lstmcli.inference.forecaster import by_channel
+from lstmcli.inference.series.forecaster import by_channel
 from lstmcli.model.series import Rows, SeriesModel, SeriesShape, normalise
 
 L, HORIZON, R = 12, 6, 5

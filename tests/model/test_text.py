@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lstmcli.config.schema import Model
-from lstmcli.inference.decoders import decoder_of_model
+from lstmcli.inference.text.decoders import decoder_of_model
 from lstmcli.model.dropout import dropout
 from lstmcli.model.stack import detach, reset_streams
 from lstmcli.model.text import TextModel

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.inference.evaluate import Score
+from lstmcli.inference.text.evaluate import Score
 from lstmcli.training import loop, text
 
 

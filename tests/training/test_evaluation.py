@@ -9,7 +9,7 @@ import torch
 from lstmcli.api import load
 from lstmcli.config.schema import Model
 from lstmcli.errors import DataError
-from lstmcli.inference.evaluate import SEGMENT, WARM_UP, WINDOW, evaluate_text, rows_of
+from lstmcli.inference.text.evaluate import SEGMENT, WARM_UP, WINDOW, evaluate_text, rows_of
 from lstmcli.model.hardware import set_path
 from lstmcli.model.text import TextModel
 

@@ -181,7 +181,7 @@ def test_the_manifest_says_how_the_run_stands(lab, monkeypatch):
 def test_an_evaluation_that_was_cut_off_at_the_last_step_is_made_up_for_once(lab, same):
     lab.train("whole")
     # The second evaluation is that of the last step; the signal arrives within it.
-    fault = [("lstmcli.inference.evaluate:_windows", 2, "SIGTERM")]
+    fault = [("lstmcli.inference.text.evaluate:_windows", 2, "SIGTERM")]
     assert lab.process("train", "config.yaml", "--run", "cut", faults=fault).code == 143
     assert lab.steps("cut")[-1] == 20
     assert lab.lstm("train", "--resume", "cut").code == 0
@@ -194,7 +194,7 @@ def test_an_evaluation_that_was_cut_off_at_the_last_step_is_made_up_for_once(lab
 @pytest.mark.parametrize("place", ["_step", "save_checkpoint"])
 def test_killed_after_a_cut_off_evaluation_was_made_up_for(lab, same, place):
     lab.train("whole", "train.max_steps=30")
-    fault = [("lstmcli.inference.evaluate:_windows", 2, "SIGTERM")]
+    fault = [("lstmcli.inference.text.evaluate:_windows", 2, "SIGTERM")]
     words = ["train", "config.yaml", "train.max_steps=30", "--run", "cut"]
     assert lab.process(*words, faults=fault).code == 143
     assert lab.steps("cut")[-1] == 20

@@ -103,7 +103,7 @@ def test_a_run_without_a_budget_gets_twenty_epochs(lab):
 
 
 def test_plateau_drops_after_evaluations_without_a_better_loss(lab, monkeypatch):
-    from lstmcli.inference.evaluate import Score
+    from lstmcli.inference.text.evaluate import Score
     from lstmcli.training import text
 
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.5, 1.6, 1.7, 1.8])  # patience 2: drops after the 4th and 7th
@@ -117,7 +117,7 @@ def test_plateau_drops_after_evaluations_without_a_better_loss(lab, monkeypatch)
 
 
 def test_early_stopping_counts_evaluations_in_a_row(lab, monkeypatch):
-    from lstmcli.inference.evaluate import Score
+    from lstmcli.inference.text.evaluate import Score
     from lstmcli.training import text
 
     losses = iter([3.0, 3.1, 2.9, 3.0, 3.0, 3.0, 1.0])

@@ -57,7 +57,7 @@ def test_a_termination_while_saving_lets_the_save_end(lab):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_evaluation_is_abandoned_and_made_up_for_on_resume(lab, same, name):
     words = ["train.max_steps=30", "model.dropout=0.2"]
-    fault = [("lstmcli.inference.evaluate:_windows", 1, name)]
+    fault = [("lstmcli.inference.text.evaluate:_windows", 1, name)]
     stopped = lab.process("train", "config.yaml", *words, "--run", "r", faults=fault)
     assert stopped.code in (130, 143) and lab.steps("r") == [10]
     assert not any("val/loss" in record for record in lab.metrics("r"))

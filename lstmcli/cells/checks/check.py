@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from lstmcli.cells import check_layer, check_step
 from lstmcli.cells.base import CellClass
-from lstmcli.cells.check_layer import Check
-from lstmcli.cells.checking import Failed, Subject
+from lstmcli.cells.checks import check_layer, check_step
+from lstmcli.cells.checks.check_layer import Check
+from lstmcli.cells.checks.checking import Failed, Subject
 from lstmcli.cells.registry import place_of
 
 FIRST: dict[str, Check] = {

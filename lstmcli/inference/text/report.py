@@ -12,8 +12,8 @@ import torch
 
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, UsageError
-from lstmcli.inference.evaluate import evaluate_text
-from lstmcli.inference.ngram import NGram, unigram_loss
+from lstmcli.inference.text.evaluate import evaluate_text
+from lstmcli.inference.text.ngram import NGram, unigram_loss
 from lstmcli.model.hardware import Hardware
 from lstmcli.model.text import TextModel
 

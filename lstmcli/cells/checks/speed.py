@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from lstmcli.cells.base import CellClass
-from lstmcli.cells.lstm import LSTM
+from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.model.hardware import Hardware, choose_hardware
 from lstmcli.model.layers import GatedLayer, Layer, Regularization, Start, can_fuse, make_layers
 from lstmcli.model.pointwise import compiler_available

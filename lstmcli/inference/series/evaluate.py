@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from lstmcli.data.series.windows import Windows
-from lstmcli.inference.forecaster import Calibration, Forecaster, Places, Prediction
-from lstmcli.inference.plot import ForecastPanel
-from lstmcli.inference.series_metrics import ScoreBoard, mase_scale
+from lstmcli.inference.series.forecaster import Calibration, Forecaster, Places, Prediction
+from lstmcli.inference.series.metrics import ScoreBoard, mase_scale
+from lstmcli.inference.series.plot import ForecastPanel
 
 AT_ONCE = 1 << 22
 """Most numbers of context and forecast to hold for one batch."""

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcli.errors import UsageError
-from lstmcli.inference.decoder import Decoder
-from lstmcli.inference.sampling import Sampler, check_options
+from lstmcli.inference.text.decoder import Decoder
+from lstmcli.inference.text.sampling import Sampler, check_options
 
 OnText = Callable[[int, str], None]
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from lstmcli.data.series.windows import Windows, gather
 from lstmcli.errors import DataError
-from lstmcli.inference.baselines import BASELINES, naive2
-from lstmcli.inference.evaluate_series import Scales, add_to_board, evaluate_series, in_batches, spread
-from lstmcli.inference.forecaster import Forecaster, Prediction
-from lstmcli.inference.series_metrics import ScoreBoard, owa
+from lstmcli.inference.series.baselines import BASELINES, naive2
+from lstmcli.inference.series.evaluate import Scales, add_to_board, evaluate_series, in_batches, spread
+from lstmcli.inference.series.forecaster import Forecaster, Prediction
+from lstmcli.inference.series.metrics import ScoreBoard, owa
 
 SEASONS = 7
 """Seasons of history that the baselines see at least."""

@@ -10,8 +10,8 @@ import pytest
 
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import UsageError
-from lstmcli.inference.decoder import LSTMDecoder
-from lstmcli.inference.generate import (
+from lstmcli.inference.text.decoder import LSTMDecoder
+from lstmcli.inference.text.generate import (
     GenerateOptions,
     generate,
     notices,
@@ -269,5 +269,5 @@ def test_senseless_options_are_a_usage_error(options, message):
 
 def test_nothing_here_imports_torch():
     modules = "decoder, sampling, generate, ngram"
-    code = f"import sys\nfrom lstmcli.inference import {modules}\nassert 'torch' not in sys.modules"
+    code = f"import sys\nfrom lstmcli.inference.text import {modules}\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

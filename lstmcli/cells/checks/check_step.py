@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from lstmcli.cells.base import FreeCell, GatedCell, State
-from lstmcli.cells.checking import (
+from lstmcli.cells.checks.checking import (
     Failed,
     Passed,
     Subject,
@@ -26,8 +26,8 @@ from lstmcli.cells.checking import (
     step_by_step,
     weighted,
 )
+from lstmcli.cells.checks.trial import problem_of
 from lstmcli.cells.registry import place_of
-from lstmcli.cells.trial import problem_of
 from lstmcli.model.layers import Layer
 from lstmcli.training.state import seed_step
 

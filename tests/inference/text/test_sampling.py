@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstmcli.errors import RunError, UsageError
-from lstmcli.inference.sampling import BLOCK, Sampler
+from lstmcli.inference.text.sampling import BLOCK, Sampler
 
 LOGITS = np.array([2.0, -1.0, 0.5, 3.0, 3.0, -4.0, 1.0, 0.0])
 V = len(LOGITS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lstmcli.cells import BUILT_IN, GatedCell, check_layer, find_cell, speed
-from lstmcli.cells.check import check_cell
-from lstmcli.cells.checking import Subject
+from lstmcli.cells import BUILT_IN, GatedCell, find_cell
+from lstmcli.cells.checks import check_layer, speed
+from lstmcli.cells.checks.check import check_cell
+from lstmcli.cells.checks.checking import Subject
 from lstmcli.model import pointwise
 
 CELLS = """

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.cells.base import FreeCell, State
-from lstmcli.cells.lstm import LSTM
-from lstmcli.cells.product import GateProduct, start_uniform
+from lstmcli.cells.zoo.lstm import LSTM
+from lstmcli.cells.zoo.product import GateProduct, start_uniform
 
 
 class MogrifierLSTM(FreeCell):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lstmcli.errors import RunError
-from lstmcli.inference import decoder as decoder_module
-from lstmcli.inference.decoder import VECTOR_TEXTS, LSTMDecoder, TorchDecoder
+from lstmcli.inference.text import decoder as decoder_module
+from lstmcli.inference.text.decoder import VECTOR_TEXTS, LSTMDecoder, TorchDecoder
 
 V, E, H, T = 11, 6, 8, 20
 

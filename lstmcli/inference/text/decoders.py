@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lstmcli.config.schema import Model
-from lstmcli.inference.decoder import Decoder, LSTMDecoder, TorchDecoder
+from lstmcli.inference.text.decoder import Decoder, LSTMDecoder, TorchDecoder
 
 if TYPE_CHECKING:
     from lstmcli.model.text import TextModel

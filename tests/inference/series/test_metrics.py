@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lstmcli.inference.series_metrics import ScoreBoard, mase_scale, owa
+from lstmcli.inference.series.metrics import ScoreBoard, mase_scale, owa
 
 QUANTILES = (0.1, 0.5, 0.8, 0.9)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lstmcli.errors import DataError
-from lstmcli.inference import ngram
-from lstmcli.inference.ngram import NGram, unigram_loss
+from lstmcli.inference.text import ngram
+from lstmcli.inference.text.ngram import NGram, unigram_loss
 
 
 class Reference:

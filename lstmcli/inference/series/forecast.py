@@ -16,9 +16,9 @@ import torch
 from lstmcli.checkpoint.files import write_atomic
 from lstmcli.data.series.panel import Panel
 from lstmcli.errors import DataError
-from lstmcli.inference.evaluate_series import forecast_panel, in_batches
-from lstmcli.inference.forecaster import Floats, Forecaster, Places, Prediction
-from lstmcli.inference.plot import ForecastPanel
+from lstmcli.inference.series.evaluate import forecast_panel, in_batches
+from lstmcli.inference.series.forecaster import Floats, Forecaster, Places, Prediction
+from lstmcli.inference.series.plot import ForecastPanel
 from lstmcli.notices import notice
 
 LARGEST = 12

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
-from lstmcli.cells.lstm import LSTM
-from lstmcli.cells.normalized import LayerNormLSTM
-from lstmcli.cells.projection import ProjectionLSTM
-from lstmcli.cells.variants import CoupledLSTM
-from lstmcli.cells.xlstm import SLSTM
+from lstmcli.cells.zoo.lstm import LSTM
+from lstmcli.cells.zoo.normalized import LayerNormLSTM
+from lstmcli.cells.zoo.projection import ProjectionLSTM
+from lstmcli.cells.zoo.variants import CoupledLSTM
+from lstmcli.cells.zoo.xlstm import SLSTM
 
 _spec = importlib.util.spec_from_file_location("references", Path(__file__).parent / "references.py")
 references = importlib.util.module_from_spec(_spec)

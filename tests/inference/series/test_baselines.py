@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstmcli.inference import baselines
-from lstmcli.inference.baselines import BASELINES, naive2, seasonal_factors, seasonal_naive_drift
-from lstmcli.inference.series_metrics import ScoreBoard, mase_scale
+from lstmcli.inference.series import baselines
+from lstmcli.inference.series.baselines import BASELINES, naive2, seasonal_factors, seasonal_naive_drift
+from lstmcli.inference.series.metrics import ScoreBoard, mase_scale
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 M4 = ROOT.parent / "shared" / "data" / "m4"
 NAN = math.nan
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lstmcli.errors import ResourceError, UsageError
-from lstmcli.inference.plot import ForecastPanel, calibration_figure, forecast_figure, plot_forecasts
-from lstmcli.inference.terminal_plot import terminal_plot
+from lstmcli.inference.series.plot import ForecastPanel, calibration_figure, forecast_figure, plot_forecasts
+from lstmcli.inference.series.terminal_plot import terminal_plot
 
 
 def panel(title="passengers", n=60, h=12, times=None):
@@ -99,8 +99,8 @@ def test_whole_numbers_are_labelled_as_whole_numbers():
 def test_importing_the_module_does_not_import_matplotlib_and_drawing_leaves_pyplot_alone():
     code = """
 import sys, numpy as np
-from lstmcli.inference.plot import ForecastPanel, forecast_figure
-from lstmcli.inference.terminal_plot import terminal_plot
+from lstmcli.inference.series.plot import ForecastPanel, forecast_figure
+from lstmcli.inference.series.terminal_plot import terminal_plot
 assert "matplotlib" not in sys.modules and "torch" not in sys.modules
 forecast_figure([ForecastPanel("a", np.arange(3), np.ones(3), np.arange(3, 5), np.ones(2))])
 assert "matplotlib.pyplot" not in sys.modules

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import State, zeros_like_state
-from lstmcli.cells.checking import (
+from lstmcli.cells.checks.checking import (
     BATCH,
     Failed,
     Passed,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from lstmcli.inference.plot import ForecastPanel
+    from lstmcli.inference.series.plot import ForecastPanel
 
 Array = npt.NDArray[np.float64]
 Dots = npt.NDArray[np.bool_]

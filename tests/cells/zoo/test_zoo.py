@@ -12,8 +12,8 @@ import torch
 from torch.autograd import gradcheck
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
-from lstmcli.cells.mogrifier import MogrifierLSTM
-from lstmcli.cells.projection import ProjectionLSTM
+from lstmcli.cells.zoo.mogrifier import MogrifierLSTM
+from lstmcli.cells.zoo.projection import ProjectionLSTM
 
 _spec = importlib.util.spec_from_file_location("references", Path(__file__).parent / "references.py")
 references = importlib.util.module_from_spec(_spec)
@@ -136,7 +136,7 @@ def test_a_free_cell_is_its_papers_equations(name):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_cell_is_found_told_and_has_a_reference(name):
     cell = find_cell(name)
-    assert name in references.REFERENCES, "tests/cells/references.py has no equations for it"
+    assert name in references.REFERENCES, "tests/cells/zoo/references.py has no equations for it"
     assert issubclass(cell, (GatedCell, ScanCell, FreeCell)) and cell.state[0] == "hidden"
     assert "source: " in cell.__doc__.lower() and ("h_t" in cell.__doc__ or "see `LSTM`" in cell.__doc__)
     assert cell.__doc__.isascii()  # `lstm cells` prints it on any terminal

@@ -1,0 +1,1 @@
+"""The equations of the built-in cells, one file per family."""

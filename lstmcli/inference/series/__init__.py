@@ -1,0 +1,1 @@
+"""Forecasting, and evaluating forecasts beside what costs nothing."""
