@@ -12,7 +12,7 @@ from lstmcli.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from lstmcli.cells.base import CellClass
-    from lstmcli.cells.checks.speed import Speed
+    from lstmcli.checks.speed import Speed
 
 WIDTH = 512
 """Units and inputs of the layer whose parameters are counted."""
@@ -97,7 +97,7 @@ def _entry(name: str, cell: CellClass, speed: Speed | None = None) -> dict[str, 
 
 
 def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
-    from lstmcli.cells.checks.speed import measure
+    from lstmcli.checks.speed import measure
 
     width = max(len(name) for name in classes) + 12
     say = sys.stderr
@@ -145,7 +145,7 @@ def _announce(name: str, doing: str) -> None:
 def _check(name: str, hidden: int, as_json: bool) -> None:
     _announce(name, "checking")
     from lstmcli.cells import find_cell
-    from lstmcli.cells.checks.check import check_cell
+    from lstmcli.checks.check import check_cell
 
     cell = find_cell(name)
     verdicts = []
@@ -167,8 +167,8 @@ def _check(name: str, hidden: int, as_json: bool) -> None:
 
 def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
     """Speeds of the cell and of the stock LSTM; nothing where the cell does not run in that size."""
-    from lstmcli.cells.checks.speed import STOCK, measure
     from lstmcli.cells.registry import place_of
+    from lstmcli.checks.speed import STOCK, measure
     from lstmcli.notices import notice
 
     try:
@@ -180,7 +180,7 @@ def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
 
 
 def _speed_line(speeds: dict[str, Any]) -> str:
-    from lstmcli.cells.checks.speed import BATCH, HIDDEN, STEPS
+    from lstmcli.checks.speed import BATCH, HIDDEN, STEPS
 
     cell, stock = speeds["cell"], speeds["stock"]
     return (

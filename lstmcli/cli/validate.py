@@ -116,8 +116,8 @@ def _check_optimizer(config: Config) -> None:
 
 
 def _check_cell(config: Config) -> None:
-    from lstmcli.cells.checks.trial import try_cell
     from lstmcli.cells.registry import find_cell
+    from lstmcli.checks.trial import try_cell
 
     find_cell(config.model.cell)
     try_cell(config.model)

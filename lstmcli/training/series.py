@@ -20,8 +20,9 @@ from lstmcli.errors import ConfigError
 from lstmcli.inference.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.inference.series.forecaster import Calibration, Forecaster, series_shape
 from lstmcli.model.layers import Trace
-from lstmcli.model.series import Rows, SeriesModel
+from lstmcli.model.series import SeriesModel
 from lstmcli.model.stack import Stack, StackState
+from lstmcli.model.window import Rows
 from lstmcli.rundir import read_json
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger

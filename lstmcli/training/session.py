@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ from typing import Any
 
 import torch
 
-from lstmcli.cells.checks.trial import try_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
+from lstmcli.checks.trial import try_cell
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.errors import DataError, LstmError, RunError
@@ -32,7 +33,7 @@ from lstmcli.telemetry.logger import Logger
 from lstmcli.training.average import Average
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
-from lstmcli.training.task import Task, make_task
+from lstmcli.training.task import Task
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
@@ -84,7 +85,7 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     try_cell(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
-    task = make_task(config, console.data_progress)
+    task = _make_task(config, console.data_progress)
     first = task.stacks()[0].layers[0]
     path = (
         manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
@@ -94,6 +95,17 @@ def assemble(config: Config, console: Console, manifest: dict[str, Any] | None =
     for stack in task.stacks():
         set_path(stack, path)
     return Parts(config, task, hardware, path, make_optimizer(train, task.model))
+
+
+def _make_task(config: Config, on_progress: Callable[[str, int, int], None]) -> Task:
+    """The task of a config: reads the data and makes the model."""
+    if config.data.kind == "series":
+        from lstmcli.training.series import SeriesTask
+
+        return SeriesTask(config, on_progress)
+    from lstmcli.training.text import TextTask
+
+    return TextTask(config, on_progress)
 
 
 def start(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lstmcli.config.schema import Config
 from lstmcli.model.layers import Trace
 from lstmcli.model.series import SeriesModel
 from lstmcli.model.stack import Stack, StackState
@@ -102,14 +101,3 @@ class Task(Protocol):
     def describe(self) -> str:
         """The lines `data`, `model` and `train` of the screen."""
         ...
-
-
-def make_task(config: Config, on_progress: Callable[[str, int, int], None]) -> Task:
-    """The task of a config: reads the data and makes the model."""
-    if config.data.kind == "series":
-        from lstmcli.training.series import SeriesTask
-
-        return SeriesTask(config, on_progress)
-    from lstmcli.training.text import TextTask
-
-    return TextTask(config, on_progress)

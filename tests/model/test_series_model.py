@@ -9,7 +9,8 @@ import torch
 
 from lstmcli.config.schema import Config
 from lstmcli.inference.series.forecaster import by_channel
-from lstmcli.model.series import Rows, SeriesModel, SeriesShape, normalise
+from lstmcli.model.series import SeriesModel, SeriesShape
+from lstmcli.model.window import Rows, normalise
 
 L, HORIZON, R = 12, 6, 5
 METHODS = ["none", "last", "seasonal", "mean-abs", "standard"]

@@ -17,7 +17,8 @@ from lstmcli.config.schema import Config
 from lstmcli.data.series.panel import Panel
 from lstmcli.data.series.scaling import Scaler
 from lstmcli.data.series.windows import WindowBatch, gather
-from lstmcli.model.series import Rows, SeriesModel, SeriesShape, normalise
+from lstmcli.model.series import SeriesModel, SeriesShape
+from lstmcli.model.window import Rows, normalise
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

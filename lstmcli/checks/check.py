@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from lstmcli.cells.base import CellClass
-from lstmcli.cells.checks import check_layer, check_step
-from lstmcli.cells.checks.check_layer import Check
-from lstmcli.cells.checks.checking import Failed, Subject
 from lstmcli.cells.registry import place_of
+from lstmcli.checks import check_layer, check_step
+from lstmcli.checks.check_layer import Check
+from lstmcli.checks.checking import Failed, Subject
 
 FIRST: dict[str, Check] = {
     "contract and shapes": check_step.contract,

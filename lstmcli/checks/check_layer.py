@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import State, zeros_like_state
-from lstmcli.cells.checks.checking import (
+from lstmcli.checkpoint.codec import decode, encode, entry_of
+from lstmcli.checkpoint.tensors import to_torch
+from lstmcli.checks.checking import (
     BATCH,
     Failed,
     Passed,
@@ -21,8 +23,6 @@ from lstmcli.cells.checks.checking import (
     reached_state,
     step_by_step,
 )
-from lstmcli.checkpoint.codec import decode, encode, entry_of
-from lstmcli.checkpoint.tensors import to_torch
 from lstmcli.model.layers import GatedLayer, Layer, can_fuse
 from lstmcli.model.pointwise import Drops, compiler_available, pointwise_pair
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
-from lstmcli.cells.checks import check_layer, speed
-from lstmcli.cells.checks.check import check_cell
-from lstmcli.cells.checks.checking import Subject
+from lstmcli.checks import check_layer, speed
+from lstmcli.checks.check import check_cell
+from lstmcli.checks.checking import Subject
 from lstmcli.model import pointwise
 
 CELLS = """

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from lstmcli.cells.base import FreeCell, GatedCell, State
-from lstmcli.cells.checks.checking import (
+from lstmcli.cells.registry import place_of
+from lstmcli.checks.checking import (
     Failed,
     Passed,
     Subject,
@@ -26,8 +27,7 @@ from lstmcli.cells.checks.checking import (
     step_by_step,
     weighted,
 )
-from lstmcli.cells.checks.trial import problem_of
-from lstmcli.cells.registry import place_of
+from lstmcli.checks.trial import problem_of
 from lstmcli.model.layers import Layer
 from lstmcli.training.state import seed_step
 
