@@ -122,12 +122,19 @@ def test_the_naive_baseline_is_the_last_value_written_out(done):
     assert found["scaled_mse"] == pytest.approx(float(np.square(scaled).mean()), rel=1e-9)
 
 
-def test_the_loss_in_the_log_is_that_of_evaluating_the_checkpoint(done):
+def test_the_score_in_the_log_is_that_of_the_checkpoint_before_its_calibration(done, monkeypatch):
+    from lstmcli.inference.series.forecaster import Forecaster
+
     logged = {r["step"]: r["val/scaled_mse"] for r in done.metrics("whole") if "val/scaled_mse" in r}
+    monkeypatch.setattr(Forecaster, "_calibrated", lambda self, batch, prediction: prediction.quantiles)
     for step in (8, 24):
         found = done.lstm("eval", f"whole@{step}", "--split", "val", "--json").json
-        # The log has the forecasts before their intervals are calibrated; the point stays as it is.
         assert found["scaled_mse"] == pytest.approx(logged[step], rel=1e-5)
+
+
+def test_the_mean_of_a_forecast_by_quantiles_is_their_middle(done):
+    rows = done.lstm("generate", "whole", "--json").json["rows"]
+    assert rows and all(row["mean"] == row["q0.5"] for row in rows)
 
 
 def test_a_forecast_is_a_table_of_what_comes_next(done):

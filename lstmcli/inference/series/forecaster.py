@@ -178,7 +178,12 @@ class Forecaster:
 
     def finish(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
         """The prediction, calibrated and in the table's own units."""
-        return self.restored(batch, prediction._replace(quantiles=self._calibrated(batch, prediction)))
+        quantiles, point = self._calibrated(batch, prediction), prediction.point
+        if quantiles is not None and self.model.head.name == "quantile":
+            # The point of such a model is its middle quantile, so it moves with it.
+            middle = min(range(len(self.levels)), key=lambda k: abs(self.levels[k] - 0.5))
+            point = quantiles[..., middle]
+        return self.restored(batch, prediction._replace(point=point, quantiles=quantiles))
 
     def restored(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
         """The prediction in the table's own units."""
