@@ -63,8 +63,6 @@ class SeriesRun:
 
     def forecaster(self, panel: Panel) -> Forecaster:
         """The model over the series of a panel; those that training knew keep their scaling."""
-        import numpy as np
-
         from lstmcli.data.series.scaling import Scaler
         from lstmcli.inference.series.forecaster import Calibration, Forecaster
 
@@ -72,9 +70,7 @@ class SeriesRun:
         names = [str(name) for name in self._document["meta"]["names"]]
         fitted = scaler.for_panel(panel, names, self.config.forecast.scaling)
         made = Forecaster(self.config, self.model, panel, fitted, names)
-        offsets = self._document.get("calibration")
-        if offsets is not None:
-            made.calibration = Calibration(np.asarray(offsets, dtype=np.float64))
+        made.calibration = Calibration.from_json(self._document.get("calibration"))
         return made
 
     def data(self) -> SeriesData:
@@ -117,7 +113,7 @@ class SeriesRun:
         torch.manual_seed(0)  # some forecasts are drawn
         if data is not None:
             panel = self.panel(data)
-            lengths = np.diff(panel.offsets)
+            lengths = panel.lengths
             first = np.minimum(lengths, context)
             windows = Windows(panel, first, lengths, context, horizon, stride)
             return report_on_series(self.forecaster(panel), windows, lengths, str(data), by, on_progress)

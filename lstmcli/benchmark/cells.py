@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lstmcli.benchmark.compare import Shape, batches, machine, our_config, our_model, train_ours, wait
+from lstmcli.benchmark.compare import Shape, all_in_turn, batches, machine, our_config, our_model, train_ours
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import CellClass, GatedCell, ScanCell
 from lstmcli.cells.zoo.lstm import LSTM
@@ -106,7 +106,7 @@ def bench_cells(shape: Shape, rounds: int, names: list[str] | None = None) -> di
         config = our_config(shape, "auto")
         model, paths[name] = our_model(config, shape, hardware, cell)
         sides[name] = train_ours(config, shape, model, hardware).__next__
-    seconds = _all_in_turn(sides, rounds, device)
+    seconds = all_in_turn(sides, rounds, device)
     tokens = shape.batch * shape.window
 
     def ratio(slow: str, fast: str) -> float:
@@ -138,21 +138,6 @@ def bench_cells(shape: Shape, rounds: int, names: list[str] | None = None) -> di
     }
 
 
-def _all_in_turn(
-    sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 2):
-        for name, call in sides.items():
-            wait(device)
-            started = time.perf_counter()
-            call()
-            wait(device)
-            if number >= 2:
-                times[name].append(time.perf_counter() - started)
-    return times
-
-
 def _scan_lengths(shape: Shape, device: torch.device) -> dict[str, float]:
     """Symbols per second of minLSTM at short and long windows of equally many symbols."""
     hardware = choose_hardware("auto", "auto")
@@ -161,7 +146,7 @@ def _scan_lengths(shape: Shape, device: torch.device) -> dict[str, float]:
         each = replace(shape, window=window, batch=max(1, shape.batch * shape.window // window), layers=1)
         model, _ = our_model(our_config(each, "auto"), each, hardware, find_cell("minlstm"))
         side = {"minlstm": train_ours(our_config(each, "auto"), each, model, hardware).__next__}
-        seconds = statistics.median(_all_in_turn(side, 3, device)["minlstm"])
+        seconds = statistics.median(all_in_turn(side, 3, device)["minlstm"])
         found[f"T={window}"] = each.batch * window / seconds
     return found
 

@@ -6,7 +6,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lstmcli.cells.base import CellClass
 from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
 from lstmcli.inference.text.decoders import decoder_of_model
 from lstmcli.inference.text.sampling import Sampler
-from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path
+from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
 from lstmcli.rundir import RunDir
@@ -179,22 +179,25 @@ def batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tensor
 def in_turn(
     first: Callable[[], object], second: Callable[[], object], rounds: int, device: torch.device
 ) -> tuple[list[float], list[float]]:
+    """`all_in_turn` for two sides."""
+    times = all_in_turn({"first": first, "second": second}, rounds, device)
+    return times["first"], times["second"]
+
+
+def all_in_turn(
+    sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
     """Seconds of each of `rounds` calls, one of each side after the other, after two warm-ups."""
-    times: tuple[list[float], list[float]] = ([], [])
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 2):
-        for side, call in enumerate((first, second)):
+        for name, call in sides.items():
             wait(device)
             started = time.perf_counter()
             call()
             wait(device)
             if number >= 2:
-                times[side].append(time.perf_counter() - started)
+                times[name].append(time.perf_counter() - started)
     return times
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _about(shape: Shape, hardware: Hardware, path: str) -> dict[str, Any]:

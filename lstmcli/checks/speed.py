@@ -11,9 +11,8 @@ import torch
 
 from lstmcli.cells.base import CellClass
 from lstmcli.cells.zoo.lstm import LSTM
-from lstmcli.model.hardware import Hardware, choose_hardware
+from lstmcli.model.hardware import Hardware, can_compile, choose_hardware, wait
 from lstmcli.model.layers import GatedLayer, Layer, Regularization, Start, can_fuse, make_layers
-from lstmcli.model.pointwise import compiler_available
 
 HIDDEN, BATCH, STEPS = 256, 32, 64
 STOCK = "lstm"
@@ -60,7 +59,7 @@ def _layer(cell_class: CellClass, hardware: Hardware) -> Layer:
     layer.reset_parameters(Start())
     if isinstance(layer, GatedLayer):
         layer.path = "fused" if can_fuse(layer) else "engine"
-        layer.compiled = hardware.device.type == "cpu" and compiler_available()
+        layer.compiled = can_compile(hardware.device)
     return layer.to(hardware.device)
 
 
@@ -79,13 +78,8 @@ def _learn(layer: Layer, hardware: Hardware) -> Callable[[], None]:
 
 
 def _timed(step: Callable[[], None], hardware: Hardware) -> float:
-    _wait(hardware)
+    wait(hardware.device)
     started = time.perf_counter()
     step()
-    _wait(hardware)
+    wait(hardware.device)
     return time.perf_counter() - started
-
-
-def _wait(hardware: Hardware) -> None:
-    if hardware.device.type == "cuda":
-        torch.cuda.synchronize(hardware.device)

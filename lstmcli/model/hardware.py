@@ -138,13 +138,20 @@ def set_path(layers: Stack, path: str, compiled: bool | None = None) -> None:
     for layer in layers.layers:
         layer.path = path
         if isinstance(layer, GatedLayer) and path == "engine":
-            layer.compiled = _can_compile(layer.weight_hh.device) if compiled is None else compiled
+            layer.compiled = can_compile(layer.weight_hh.device) if compiled is None else compiled
 
 
-def _can_compile(device: torch.device) -> bool:
+def can_compile(device: torch.device) -> bool:
+    """Whether the engine's kernels can be compiled for the device."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     return device.type == "cpu" and compiler_available()
+
+
+def wait(device: torch.device) -> None:
+    """Until all that was asked of the device is done: before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def needs_compiling(layers: Stack) -> bool:

@@ -184,7 +184,7 @@ class GatedLayer(Layer):
         for t, z_t in enumerate(z.unbind()):
             read = state[0].to(z.dtype) if mask is None else state[0].to(z.dtype) * mask
             joined = pair.join(z_t.to(dtype), functional.linear(read, weight).to(dtype))
-            state = pair.equations(*joined, state, vectors, [m[t] for m in zoned])
+            state, _ = pair.equations(*joined, state, vectors, [m[t] for m in zoned])
             outputs.append(state[0].to(z.dtype))
         return torch.stack(outputs), state
 
@@ -210,7 +210,7 @@ class GatedLayer(Layer):
         gates, states = [], []
         for z_t, recurrent_t, h in zip(z.unbind(), recurrent.unbind(), previous.unbind(), strict=True):
             joined = pair.join(z_t, recurrent_t)
-            carried, activations = pair.gates_and_state(
+            carried, activations = pair.equations(
                 *joined, (h, *carried[1:]), [v.float() for v in self.vectors.values()], []
             )
             gates.append(activations)

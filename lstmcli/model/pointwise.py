@@ -94,19 +94,9 @@ class PointwisePair:
         state: State,
         vectors: Sequence[Tensor],
         masks: Sequence[Tensor],
-    ) -> State:
-        """The new state: z (B, G·H), `apart` (B, S·H) the recurrent parts of the separate gates, all
-        states, one vector (H,) or (B, H) each, one mask (B, H) per zoned state."""
-        return self.gates_and_state(z, apart, state, vectors, masks)[0]
-
-    def gates_and_state(
-        self,
-        z: Tensor,
-        apart: Tensor | None,
-        state: State,
-        vectors: Sequence[Tensor],
-        masks: Sequence[Tensor],
     ) -> tuple[State, tuple[Tensor, ...]]:
+        """The new state and the gates: z (B, G·H), `apart` (B, S·H) the recurrent parts of the separate
+        gates, all states, one vector (H,) or (B, H) each, one mask (B, H) per zoned state."""
         parts = z.chunk(self.gates, dim=-1)
         if apart is not None:
             parts += apart.chunk(len(self.separate), dim=-1)
@@ -142,7 +132,7 @@ class PointwisePair:
         if apart_kept is not None and apart is not None:
             apart_kept.copy_(apart)
             apart = apart.to(z.dtype).to(dtype)
-        new = self.equations(total, apart, self._all_states(total, old), vectors, masks)
+        new, _ = self.equations(total, apart, self._all_states(total, old), vectors, masks)
         for target, value in zip(out, new[self.states - self.kept_states :], strict=True):
             target.copy_(value)
         hidden.copy_(new[0])
@@ -171,7 +161,7 @@ class PointwisePair:
             apart = next(given) if self.separate else None
             states = _some(given, self.kept_states)
             everything = self._all_states(first, states)
-            return self.equations(first, apart, everything, _some(given, self.vectors), masks)
+            return self.equations(first, apart, everything, _some(given, self.vectors), masks)[0]
 
         vjp: Any = torch.func.vjp(equations, *free, *old, *spread)[1]
         through = d_hidden.to(dtype) if mask is None else d_hidden.to(dtype) * mask

@@ -110,7 +110,6 @@ class SeriesNetwork(nn.Module):
         self.settings, self.shape, self.head = settings, shape, head
         self.context, self.horizon = config.data.context_length, config.data.horizon
         self.patch, self.lag = settings.patch_length, max(settings.lags, default=0)
-        self.dropout = config.model.dropout
         self.products = torch.float32
         per_step = shape.channels * (1 + shape.observed + len(settings.lags)) + shape.past
         self.future = shape.calendar + shape.known

@@ -62,10 +62,14 @@ class SeriesTask:
         self.val = split_windows(
             self.data, "val", data.context_length, data.horizon, config.evaluation.stride
         )
-        self.scales = Scales(self.forecaster, self.data.train_end)
         self.has_validation = len(self.val) > 0
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
+
+    @cached_property
+    def scales(self) -> Scales:
+        """What errors are divided by; made by the first evaluation, not by the start of a run."""
+        return Scales(self.forecaster, self.data.train_end)
 
     def stacks(self) -> list[Stack]:
         return self.model.stacks
@@ -132,8 +136,7 @@ class SeriesTask:
 
     def restore(self, folder: Path) -> None:
         found = read_json(folder / "series.json").get("calibration")
-        offsets = None if found is None else Calibration(np.asarray(found, dtype=np.float64))
-        self.forecaster.calibration = offsets
+        self.forecaster.calibration = Calibration.from_json(found)
 
     @cached_property
     def _document(self) -> dict[str, Any]:

@@ -152,7 +152,7 @@ GOOD = ("Good", "Peephole", "GoodScan", "GoodFree")
 def _quick(monkeypatch):
     """What is compiled, and the sizes of the measurement, are not looked at but where a test says so."""
     monkeypatch.setattr(check_layer, "compiler_available", lambda: False)
-    monkeypatch.setattr(speed, "compiler_available", lambda: False)
+    monkeypatch.setattr(speed, "can_compile", lambda device: False)
     for name, value in {"HIDDEN": 8, "BATCH": 4, "STEPS": 8}.items():
         monkeypatch.setattr(speed, name, value)
     threads = torch.get_num_threads()

@@ -44,10 +44,7 @@ class Scaler:
         if transform == "box-cox":
             joined = np.concatenate(train)
             exponent = np.array([best_exponent(joined[:, c]) for c in range(channels)])
-        moments = _moments(train)
-        own = _moments([_apply(v, transform, exponent) for v in train]) if transform != "none" else moments
-        center, scale = own if scaling == "standard" else (np.zeros_like(own[0]), np.ones_like(own[1]))
-        return cls(transform, exponent, center, scale, moments[1])
+        return cls(transform, exponent, *_figures(train, transform, exponent, scaling))
 
     def for_panel(self, panel: Panel, names: list[str], scaling: str) -> Scaler:
         """The figures for the series of another table: a known name keeps its own; a new series gets
@@ -55,10 +52,7 @@ class Scaler:
         _check_range(panel, self.transform)
         place = {name: k for k, name in enumerate(names)}
         each = [panel.values[b:e] for b, e in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
-        moments = _moments(each)
-        own = _moments([_apply(v, self.transform, self.exponent) for v in each])
-        center, scale = own if scaling == "standard" else (np.zeros_like(own[0]), np.ones_like(own[1]))
-        deviation = moments[1]
+        center, scale, deviation = _figures(each, self.transform, self.exponent, scaling)
         for s, name in enumerate(panel.names):
             if name in place:
                 k = place[name]
@@ -69,7 +63,7 @@ class Scaler:
         """The panel with the values that the model sees."""
         from dataclasses import replace
 
-        lengths = np.diff(panel.offsets)
+        lengths = panel.lengths
         values = _apply(panel.values, self.transform, self.exponent)
         values = (values - np.repeat(self.center, lengths, 0)) / np.repeat(self.scale, lengths, 0)
         return replace(panel, values=values)
@@ -101,6 +95,18 @@ class Scaler:
         if not sound or found.exponent.shape != (found.center.shape[1],):
             raise RunError("the scaling in the checkpoint is damaged: its parts do not fit each other")
         return found
+
+
+def _figures(
+    parts: list[Floats], transform: str, exponent: Floats, scaling: str
+) -> tuple[Floats, Floats, Floats]:
+    """Center, scale and deviation, each (S, C), of these parts of the series."""
+    center, scale = moments = _moments(parts)
+    if scaling != "standard":
+        center, scale = np.zeros_like(center), np.ones_like(scale)
+    elif transform != "none":
+        center, scale = _moments([_apply(v, transform, exponent) for v in parts])
+    return center, scale, moments[1].copy()
 
 
 def _moments(parts: list[Floats]) -> tuple[Floats, Floats]:

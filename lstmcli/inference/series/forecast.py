@@ -117,14 +117,11 @@ def _tell_what_is_not_known(panel: Panel, ends: Places, horizon: int) -> None:
 
 def last_observed(panel: Panel) -> Places:
     """Where each series' forecast begins: behind its last step with any value."""
-    seen = np.count_nonzero(~np.isnan(panel.values), axis=1) > 0
-    ends = np.zeros(len(panel.names), dtype=np.int64)
-    for s, (begin, end) in enumerate(zip(panel.offsets[:-1], panel.offsets[1:], strict=True)):
-        places = np.flatnonzero(seen[begin:end])
-        if not len(places):
-            named = f"series {panel.names[s]}" if panel.names[s] else "the series"
-            raise DataError(f"{named} has no value to forecast from", "leave it out, or fill in its values")
-        ends[s] = places[-1] + 1
+    ends = panel.observed_ends()
+    if (empty := np.flatnonzero(ends == 0)).size:
+        name = panel.names[int(empty[0])]
+        named = f"series {name}" if name else "the series"
+        raise DataError(f"{named} has no value to forecast from", "leave it out, or fill in its values")
     return ends
 
 
@@ -177,7 +174,7 @@ def _paths(forecaster: Forecaster, ends: Places, horizon: int, count: int) -> Fl
 def _extended(forecaster: Forecaster, ends: Places, values: Floats) -> Forecaster:
     """The forecaster over series that go on with the given values (S, h, C) behind `ends`."""
     panel, steps = forecaster.panel, values.shape[1]
-    lengths = np.diff(panel.offsets)
+    lengths = panel.lengths
     longer = np.maximum(lengths, ends + steps)
     offsets = np.concatenate([[0], np.cumsum(longer)])
     total = int(offsets[-1])

@@ -6,7 +6,7 @@ windows of the table -> scaled -> rows for the model -> forecast -> calibrated -
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,11 @@ class Calibration(NamedTuple):
     conformal prediction, one-sided for each level (Romano et al. 2019). In units of the window's scale."""
 
     offsets: Floats  # (h, Q)
+
+    @classmethod
+    def from_json(cls, found: Any) -> Calibration | None:
+        """What a checkpoint holds: a list of rows, or null."""
+        return None if found is None else cls(np.asarray(found, dtype=np.float64))
 
     @classmethod
     def fit(cls, residuals: Floats, levels: Sequence[float]) -> Calibration:
@@ -102,8 +107,7 @@ class Forecaster:
         self._ids = np.array([known.get(name, len(names)) for name in panel.names], dtype=np.int64)
         self._calendar_names = calendar_names(config, panel)
         self._first_tick = int(panel.starts.min()) - self._reach()
-        lengths = np.diff(panel.offsets)
-        last = int((panel.starts + lengths).max()) + 2 * self.horizon
+        last = int((panel.starts + panel.lengths).max()) + 2 * self.horizon
         self._calendar = np.zeros((1, 0), dtype=np.float32)
         if self._calendar_names and panel.grid is not None:
             ticks = np.arange(self._first_tick, last)
