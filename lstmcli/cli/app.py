@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import lstmcli
-from lstmcli.cli import bench, cells, eval, generate, init, runs, train, validate
+from lstmcli.cli import bench, cells, eval, generate, init, inspect, runs, train, validate
 from lstmcli.errors import LstmError
 
 
@@ -99,6 +99,7 @@ app = typer.Typer(
 )
 for verb in (train, generate, eval, bench, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
+app.add_typer(inspect.app, name="inspect")
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcli.config.schema import Config
+from lstmcli.pictures import figure_bytes
 
 
 class TensorBoard:
@@ -33,9 +34,7 @@ class TensorBoard:
         import numpy as np
         from PIL import Image
 
-        with io.BytesIO() as memory:
-            figure.savefig(memory, format="png", dpi=100)
-            picture = np.asarray(Image.open(memory).convert("RGB"))
+        picture = np.asarray(Image.open(io.BytesIO(figure_bytes(figure, "png", 100))).convert("RGB"))
         self._writer.add_image(tag, picture, step, dataformats="HWC")
 
     def flush(self) -> None:

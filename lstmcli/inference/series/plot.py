@@ -1,7 +1,6 @@
 """Pictures of forecasts: for a report (matplotlib) and for the terminal (see `terminal_plot`).
 
-matplotlib is imported where a figure is made, and figures are drawn by its Agg, PDF or SVG canvas: no window,
-no state shared with a caller's own pyplot.
+The look of all pictures is in `lstmcli.pictures`; matplotlib is imported where a figure is made.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lstmcli.errors import ResourceError, UsageError
+from lstmcli.pictures import INK, PALETTE, check_suffix, new_figure, picture_style, plain, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,30 +24,8 @@ Times = npt.NDArray[Any]
 """datetime64 of any unit, or whole numbers."""
 
 MAX_PANELS = 12
-SUFFIXES = (".png", ".pdf", ".svg")
-DPI = 160
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-INK, FORECAST, ACTUAL, GRID = "#333333", "#0072B2", "#D55E00", "#E3E3E3"
+FORECAST, ACTUAL = PALETTE[:2]
 BAND_OPACITY = (0.16, 0.30)  # of the widest and of the narrowest band
-STYLE: dict[str, Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.edgecolor": "#999999",
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lstmcli",
-    "pdf.fonttype": 42,
-}
 
 
 @dataclass
@@ -78,20 +55,8 @@ def plot_forecasts(path: Path, panels: Sequence[ForecastPanel], title: str | Non
     UsageError for a suffix that is not .png, .pdf or .svg, or without matplotlib; ResourceError if the file
     cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(
-            f"{path}: a plot cannot be written as {path.suffix or 'a file without a suffix'}",
-            f"end the name in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
-        )
-    figure = forecast_figure(panels, title)
-    try:
-        with _style():
-            figure.savefig(path, dpi=DPI, metadata=_undated(path))
-    except OSError as error:
-        raise ResourceError(
-            f"{path}: the plot cannot be written: {error.strerror or error}",
-            "check that the folder exists, is writable and has room",
-        ) from error
+    check_suffix(path)
+    save_figure(forecast_figure(panels, title), path)
 
 
 def forecast_figure(panels: Sequence[ForecastPanel], title: str | None = None) -> Figure:
@@ -105,23 +70,23 @@ def forecast_figure(panels: Sequence[ForecastPanel], title: str | None = None) -
     columns = _columns(len(shown))
     rows = -(-len(shown) // columns)
     size = (7.6, 3.9) if len(shown) == 1 else (max(4.1 * columns, 7.6), 2.45 * rows + 0.75)
-    with _style():
-        figure = _figure(size)
+    with picture_style():
+        figure = new_figure(size)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, panel in zip(grid, shown, strict=False):
             _draw(axes, panel)
         for axes in grid[len(shown) :]:
             axes.remove()
         if title is not None:
-            figure.suptitle(_plain(title), fontsize=11.5)
+            figure.suptitle(plain(title), fontsize=11.5)
         _legend(figure, list(grid[: len(shown)]))
     return figure
 
 
 def calibration_figure(nominal: Sequence[float], observed: Sequence[float]) -> Figure:
     """The share of values at or below each quantile, against its level; on the diagonal all is well."""
-    with _style():
-        figure = _figure((4.0, 4.0))
+    with picture_style():
+        figure = new_figure((4.0, 4.0))
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1.0, linestyle=(0, (4, 3)), label="ideal")
         axes.plot(
@@ -131,25 +96,6 @@ def calibration_figure(nominal: Sequence[float], observed: Sequence[float]) -> F
         axes.set(xlabel="quantile level", ylabel="share of values at or below it")
         axes.legend(loc="upper left", frameon=False)
     return figure
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    """An empty figure (inches) of no window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _style() -> Any:
-    """A context with this module's look, on matplotlib's own defaults whatever a user's matplotlibrc says."""
-    try:
-        from matplotlib import style
-    except ImportError as error:
-        raise UsageError("a plot needs matplotlib, which is not installed", "install matplotlib") from error
-    return style.context(["default", STYLE])
 
 
 def _columns(count: int) -> int:
@@ -173,7 +119,7 @@ def _draw(axes: Axes, panel: ForecastPanel) -> None:
     if len(panel.history_times):
         axes.axvline(panel.history_times[-1], color="#999999", linewidth=0.7, linestyle=(0, (4, 3)))
     if panel.title:
-        axes.set_title(_plain(panel.title), loc="left")
+        axes.set_title(plain(panel.title), loc="left")
     axes.margins(x=0.01)
     _time_axis(axes, panel.times)
 
@@ -214,13 +160,3 @@ def _legend(figure: Figure, grid: Sequence[Axes]) -> None:
         [entries[name] for name in order], order, loc="outside lower center", ncols=min(len(order), 6),
         frameon=False, fontsize=9.0,
     )  # fmt: skip
-
-
-def _plain(text: str) -> str:
-    """``text`` with its dollar signs kept from meaning mathematics."""
-    return text.replace("$", r"\$")
-
-
-def _undated(path: Path) -> dict[str, Any] | None:
-    """Metadata without the time, so that the same forecast gives the same bytes."""
-    return {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix.lower())
