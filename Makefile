@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint env clean
+.PHONY: demo test test-slow torture fuzz soak mutation lint env clean
 
 env: $(VENV)/.ready
 
@@ -27,6 +27,28 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+# Runs are killed at random moments, resumed, and compared with runs that were left alone.
+KILLS ?= 500
+torture: env
+	KILLS=$(KILLS) $(BIN)/python -m pytest -m torture tests/resume
+
+# Every reader gets inputs that are nearly right; guided by coverage where atheris can be installed:
+# `make fuzz ENGINE=atheris TARGET=yaml` (one target at a time). What is found lands in build/fuzz.
+INPUTS ?= 100000
+ENGINE ?= own
+fuzz: env
+	[ $(ENGINE) = own ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python tests/fuzz/fuzz.py --inputs $(INPUTS) --engine $(ENGINE) $(TARGET)
+
+# A run of 20,000 steps whose memory, open files and log are watched.
+soak: env
+	$(BIN)/python -m pytest -s -m slow tests/soak
+
+# The code of checkpoints, batches and metrics is changed at random places, in a copy: do the tests notice?
+MUTANTS ?= 150
+mutation: env
+	$(BIN)/python tests/mutation/mutants.py --sample $(MUTANTS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
-from lstmcli.inference.text.decoder import Decoder, LSTMDecoder, TorchDecoder
+from lstmcli.inference.text.clamp import Clamp, ClampedDecoder
+from lstmcli.inference.text.decoder import LSTMDecoder, TorchDecoder
 from lstmcli.inference.text.decoders import has_numpy_decoder
 from lstmcli.inference.text.generate import GenerateOptions, Sample, generate
 from lstmcli.notices import notice
@@ -22,27 +23,45 @@ from lstmcli.rundir import RunDir, find_run, read_json, split_reference
 if TYPE_CHECKING:
     import numpy as np
 
+    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
     from lstmcli.api_series import SeriesRun
-    from lstmcli.inference.text.report import TextReport
+    from lstmcli.inference.text.report import Beside, TextReport
     from lstmcli.model.text import TextModel
 
+    AnyRun: TypeAlias = "Run | SeriesRun | SyntheticRun | ClassifierRun"
 
-def load(reference: str | Path) -> Run | SeriesRun:
+
+def load(reference: str | Path, trust: bool = False) -> AnyRun:
     """The run at a directory, by a name under runs/, or `latest`; with `@STEP`, `@best` or `@last`
     for another checkpoint than the best.
+
+    Args:
+        trust: run the source of a cell that came with the run, whoever wrote it (docs/cells.md).
 
     Raises:
         RunError: it is missing or damaged.
     """
     text, which = split_reference(str(reference))
     run = find_run(text)
+    if trust:
+        from lstmcli.cells.trust import allow
+
+        allow(run.path)
     checkpoint = resolve(run.checkpoints, which, notice)
     stored = checkpoint / "config.yaml"
     config = load_config(stored if stored.exists() else run.config_path)
+    if config.data.label is not None:
+        from lstmcli.api_sequence import ClassifierRun
+
+        return ClassifierRun(run, config, checkpoint)
     if config.data.kind == "series":
         from lstmcli.api_series import SeriesRun
 
         return SeriesRun(run, config, checkpoint)
+    if config.data.kind == "synthetic":
+        from lstmcli.api_sequence import SyntheticRun
+
+        return SyntheticRun(run, config, checkpoint)
     return Run(run, config, checkpoint)
 
 
@@ -74,9 +93,11 @@ class Run:
 
         from lstmcli.cells.source import cell_of_checkpoint
         from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.room import check_room, text_parameters
         from lstmcli.model.text import TextModel
         from lstmcli.training.state import load_model
 
+        check_room(text_parameters(self.config.model, self.vocabulary.size))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = TextModel(self.config.model, self.vocabulary.size)
         arrays = self._snapshot.tensors
@@ -85,21 +106,31 @@ class Run:
         return model.eval()
 
     @cached_property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> LSTMDecoder | TorchDecoder:
         if not has_numpy_decoder(self.config.model):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors
-        return LSTMDecoder({k.removeprefix("model."): v for k, v in arrays.items()})
+        decoder = LSTMDecoder({k.removeprefix("model."): v for k, v in arrays.items()})
+        if decoder.symbols != self.vocabulary.size:
+            raise RunError(
+                f"{self.checkpoint}: the vocabulary has {self.vocabulary.size} symbols, "
+                f"the model {decoder.symbols}",
+                "the checkpoint is damaged: use another one, RUN@STEP",
+            )
+        return decoder
 
     def generate(
         self,
         prompt: str = "",
         *,
         on_text: Callable[[int, str], None] | None = None,
+        clamps: Sequence[Clamp] = (),
         **options: Any,
     ) -> list[Sample]:
-        """Samples that continue the prompt; the options are those of `GenerateOptions`."""
-        return generate(self.decoder, self.vocabulary, prompt, GenerateOptions(**options), on_text=on_text)
+        """Samples that continue the prompt; the options are those of `GenerateOptions`. `clamps`: units
+        that are held at a value."""
+        decoder = ClampedDecoder(self.decoder, clamps) if clamps else self.decoder
+        return generate(decoder, self.vocabulary, prompt, GenerateOptions(**options), on_text=on_text)
 
     def evaluate(
         self,
@@ -107,19 +138,23 @@ class Run:
         split: str = "val",
         protocol: str = "windows",
         on_progress: Callable[[int, int], None] | None = None,
+        beside: Beside | None = None,
     ) -> TextReport:
         """Loss, bits, perplexity and accuracy beside unigram and n-gram models of the training text.
 
         Args:
             data: another text than the run's own split.
+            beside: dynamic evaluation, mixtures and another temperature, reported as well.
         """
-        from lstmcli.inference.text.report import report_on
+        from lstmcli.inference.text.report import NOTHING_BESIDE, report_on
         from lstmcli.model.hardware import choose_hardware
 
         ids, train = self._texts(data, split)
         settings = self.config.train
         hardware = choose_hardware(settings.device, settings.precision, elsewhere=True)
-        return report_on(self.model, self.vocabulary, ids, train, protocol, hardware, on_progress)
+        return report_on(
+            self.model, self.vocabulary, ids, train, protocol, hardware, on_progress, beside or NOTHING_BESIDE
+        )
 
     def _texts(self, data: str | Path | None, split: str) -> tuple[np.ndarray, np.ndarray | None]:
         """What is evaluated, and the training text for the baselines (None if it is not to be had)."""

@@ -40,13 +40,18 @@ class SeriesRun:
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        return read_json(self.checkpoint / "series.json")
+        from lstmcli.data.series.document import check_document
+
+        path = self.checkpoint / "series.json"
+        levels = len(self.config.forecast.quantiles)
+        return check_document(read_json(path), path, self.config.data.horizon, levels)
 
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
         from lstmcli.cells.source import cell_of_checkpoint
         from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.room import check_room, series_parameters
         from lstmcli.model.series import SeriesModel, SeriesShape
         from lstmcli.training.state import load_model
 
@@ -54,6 +59,7 @@ class SeriesRun:
             shape = SeriesShape(**self._document["shape"])
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.checkpoint / 'series.json'} is damaged: {error}") from error
+        check_room(series_parameters(self.config, shape))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = SeriesModel(self.config, shape)
         load_model(model, self._snapshot.tensors)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from lstmcli.terminal import sanitize
+
 _said: set[str] = set()
 _write: list[Callable[[str], None]] = []
 
@@ -17,7 +19,7 @@ def notice(text: str) -> None:
     if _write:
         _write[-1](text)
     else:
-        print(f"note: {text}", file=sys.stderr, flush=True)
+        print(f"note: {sanitize(text)}", file=sys.stderr, flush=True)
 
 
 def route_notices(write: Callable[[str], None] | None) -> None:

@@ -146,6 +146,11 @@ def find_run(text: str, root: Path = RUNS) -> RunDir:
             f"{path} is no run: it has no manifest.json, config.yaml or checkpoints",
             _suggest(text, root),
         )
+    for name in ("checkpoints", "manifest.json", "config.yaml", "metrics.jsonl"):
+        if (path / name).is_symlink():
+            raise RunError(
+                f"{path / name} is a symbolic link, which is refused", "put what it points to in its place"
+            )
     return RunDir(path)
 
 
@@ -236,10 +241,11 @@ def list_runs(root: Path = RUNS) -> list[RunSummary]:
     Of the newest checkpoint only the sizes and the document are checked, so that listing is quick.
     """
     runs = sorted(_runs(root), key=lambda run: (_created(run), run.name), reverse=True)
-    return [_summary(run) for run in runs]
+    return [summary_of(run) for run in runs]
 
 
-def _summary(run: RunDir) -> RunSummary:
+def summary_of(run: RunDir) -> RunSummary:
+    """How a run stands; never raises."""
     age = max(0.0, time.time() - _created(run))
     manifest: dict[str, Any] = {}
     document: dict[str, Any] = {}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from lstmcli.terminal import one_line, sanitize
+
 
 class Table(NamedTuple):
     """Rows of texts under named columns; the first `left` columns are flush left, the others right."""
@@ -18,8 +20,8 @@ class Table(NamedTuple):
 
 
 def to_text(table: Table) -> str:
-    """Aligned columns, for a terminal or a file."""
-    lines = [table.columns, *table.rows]
+    """Aligned columns, for a terminal or a file; what a terminal would act on becomes visible."""
+    lines = [[one_line(cell) for cell in line] for line in (table.columns, *table.rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(table.columns))]
     body = [
         "  ".join(
@@ -28,8 +30,8 @@ def to_text(table: Table) -> str:
         ).rstrip()
         for line in lines
     ]
-    parts = [table.title] if table.title else []
-    return "\n".join([*parts, *body, *([table.note] if table.note else [])]) + "\n"
+    parts = [sanitize(table.title)] if table.title else []
+    return "\n".join([*parts, *body, *([sanitize(table.note)] if table.note else [])]) + "\n"
 
 
 def to_markdown(table: Table) -> str:

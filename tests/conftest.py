@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -75,13 +76,14 @@ class WarmProcess:
         theirs.close()
         self._answers = self._socket.makefile()
 
-    def start(self, job: dict[str, Any], descriptors: list[int]) -> int:
-        """The process's id; `wait` must follow."""
+    def start(self, job: dict[str, Any], descriptors: list[int]) -> list[int]:
+        """The processes' ids; `wait` must follow."""
         socket.send_fds(self._socket, [json.dumps(job).encode()], descriptors)
-        return int(self._answers.readline())
+        return [int(word) for word in self._answers.readline().split()]
 
-    def wait(self) -> int:
-        return int(self._answers.readline())
+    def wait(self) -> list[int]:
+        """Their exit codes."""
+        return [int(word) for word in self._answers.readline().split()]
 
     def close(self) -> None:
         self._answers.close()
@@ -95,6 +97,7 @@ class Lab:
     def __init__(self, folder: Path, warm: Any):
         self.folder = folder
         self._warm = warm
+        self.imports: list[str] = []  # what its processes need not import each for itself
         (folder / "text.txt").write_text(make_text(1112), encoding="utf-8")
         self.configure()
 
@@ -114,6 +117,8 @@ class Lab:
         from lstmcli.cli.app import main
 
         notices._said.clear()  # "once per process", and each command is a process
+        if trust := sys.modules.get("lstmcli.cells.trust"):
+            trust._allowed.clear()
         out, err = io.StringIO(), io.StringIO()
         before, stdin_before = os.getcwd(), sys.stdin
         os.chdir(self.folder)
@@ -139,11 +144,34 @@ class Lab:
         self, *words: object, faults: tuple[tuple[str, int, str], ...] = (), **environment: str
     ) -> Outcome:
         """`lstm WORDS` in a process of its own, in which the faults (where, call, what) happen."""
+        codes, out, err = self._watched(words, faults, environment, 1)
+        return Outcome(codes[0], out, err)
+
+    def ranks(
+        self,
+        size: int,
+        *words: object,
+        faults: tuple[tuple[str, int, str, int], ...] = (),
+        **environment: str,
+    ) -> tuple[list[int], str, str]:
+        """`lstm WORDS` in several processes that train together; a fault is (where, call, what, rank).
+        Their exit codes, and what all of them wrote."""
+        from torch.distributed import TCPStore
+
+        # As torchrun does, this process keeps what the ranks tell each other: it outlives all of them.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        agent = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+        agent |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        return self._watched(words, faults, agent | environment, size)
+
+    def _watched(
+        self, words: Any, faults: Any, environment: dict[str, str], size: int
+    ) -> tuple[list[int], str, str]:
         pipes = [os.pipe() for _ in range(2)]
         nothing = os.open(os.devnull, os.O_RDONLY)
         found: list[bytes] = [b"", b""]
         try:
-            self._start(words, faults, environment, [nothing, pipes[0][1], pipes[1][1]])
+            self._start(words, faults, environment, [nothing, pipes[0][1], pipes[1][1]], size)
         finally:
             for descriptor in (nothing, pipes[0][1], pipes[1][1]):
                 os.close(descriptor)
@@ -154,8 +182,7 @@ class Lab:
             reader.start()
         for reader in readers:
             reader.join()
-        code = self._warm().wait()
-        return Outcome(code, found[0].decode("utf-8"), found[1].decode("utf-8"))
+        return self._warm().wait(), found[0].decode("utf-8"), found[1].decode("utf-8")
 
     def terminal(self, *words: object, **environment: str) -> Outcome:
         """`lstm WORDS` in a process whose three streams are one terminal."""
@@ -167,14 +194,18 @@ class Lab:
         finally:
             os.close(theirs)
         shown = read_all(ours)
-        return Outcome(self._warm().wait(), shown.decode("utf-8"), "")
+        return Outcome(self._warm().wait()[0], shown.decode("utf-8"), "")
 
-    def _start(self, words: Any, faults: Any, environment: dict[str, str], descriptors: list[int]) -> None:
-        keys = ("where", "call", "what")
+    def _start(
+        self, words: Any, faults: Any, environment: dict[str, str], descriptors: list[int], size: int = 1
+    ) -> None:
+        keys = ("where", "call", "what", "rank")
         job = {
             "folder": str(self.folder),
+            "ranks": size,
+            "imports": self.imports,
             "words": [str(word) for word in words],
-            "faults": [dict(zip(keys, fault, strict=True)) for fault in faults],
+            "faults": [dict(zip(keys, fault, strict=False)) for fault in faults],
             "environment": environment,
         }
         self._warm().start(job, descriptors)
@@ -218,8 +249,16 @@ def read_all(descriptor: int) -> bytes:
     return found
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tool notes of a user is not the user's who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
-def _warm() -> Iterator[Any]:
+def _warm(_state_of_its_own: None) -> Iterator[Any]:
     """Started by the first test that needs it."""
     made: list[WarmProcess] = []
 
@@ -231,6 +270,28 @@ def _warm() -> Iterator[Any]:
     yield get
     for each in made:
         each.close()
+
+
+def assert_same(lab: Lab, run: str, other: str) -> None:
+    """Everything but what the clock says is equal bit for bit: weights, optimizer, carried state, numbers
+    and logged metrics."""
+    assert lab.steps(run)[-1] == lab.steps(other)[-1]
+    first, second = lab.checkpoint(run), lab.checkpoint(other)
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, value in first.tensors.items():
+        assert np.array_equal(value, second.tensors[name]), name
+    assert without_clock(first.document) == without_clock(second.document)
+    assert lab.metrics(run) == lab.metrics(other)
+
+
+def without_clock(document: dict[str, Any]) -> dict[str, Any]:
+    numbers = {k: v for k, v in document["progress"].items() if k != "seconds"}
+    return {**document, "progress": numbers}
+
+
+@pytest.fixture
+def same() -> Callable[[Lab, str, str], None]:
+    return assert_same
 
 
 @pytest.fixture

@@ -5,22 +5,33 @@
 Each message on the inherited socket holds a job (JSON) and three file descriptors; the answers are
 the process's id and, when it has ended, its exit code (negative: the signal that killed it).
 
+A job's `imports` are made here first, once, for it and all that follow. A job of several ranks is as many
+processes, which torchrun's environment joins; the answers then hold as many ids and exit codes.
+
 A job's faults are what goes wrong in that process: {"where": "package.module:function", "call": 3,
 "what": "SIGKILL"} kills it when that function is called for the third time; `what` may hold several
-words: names of signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`.
+words: names of signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`, `sleep=SECONDS`; or it is
+`nan` (the function's result times that). `after SIGKILL` is when the function is done, `half SIGKILL` when
+os:write has written half. `skip` leaves the function out altogether. Where `where` is `clock`, `call` is in
+milliseconds from the start. All this happens in the rank that `rank` names (0).
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
+import threading
+import time
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy  # noqa: F401
@@ -37,15 +48,30 @@ def serve(connection: socket.socket) -> None:
         message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 3)
         if not message:
             return
-        pid = os.fork()
-        if pid == 0:
-            connection.close()
-            work(json.loads(message), descriptors)
+        job = json.loads(message)
+        for name in job.get("imports", []):
+            importlib.import_module(name)
+        pids = []
+        for environment in ranks_of(job.get("ranks", 1)):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                connection.close()
+                job["environment"] = environment | job["environment"]
+                work(job, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        connection.sendall(f"{pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        connection.sendall(f"{' '.join(map(str, pids))}\n".encode())
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        connection.sendall(f"{' '.join(map(str, codes))}\n".encode())
+
+
+def ranks_of(size: int) -> list[dict[str, str]]:
+    """The environment of each rank, as torchrun would set it."""
+    if size == 1:
+        return [{}]
+    same = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    each = [same | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(size)]
+    return [{key: str(value) for key, value in one.items()} for one in each]
 
 
 def work(job: dict[str, Any], descriptors: list[int]) -> NoReturn:
@@ -60,7 +86,8 @@ def work(job: dict[str, Any], descriptors: list[int]) -> NoReturn:
     sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["lstm", *job["words"]]
     for fault in job["faults"]:
-        arm(**fault)
+        if fault.pop("rank", 0) == int(os.environ.get("RANK", "0")):
+            arm(**fault)
     code = 1
     try:
         lstm(job["words"])
@@ -73,28 +100,48 @@ def work(job: dict[str, Any], descriptors: list[int]) -> NoReturn:
 
 
 def arm(where: str, call: int, what: str) -> None:
-    module_name, _, name = where.partition(":")
-    module = importlib.import_module(module_name)
-    original = getattr(module, name)
+    if where == "clock":
+        threading.Timer(call / 1000, strike, [what]).start()
+        return
+    module_name, _, path = where.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *classes, name = path.split(".")
+    for each in classes:
+        owner = getattr(owner, each)
+    original = getattr(owner, name)
     calls = 0
 
     def faulty(*args: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == call:
-            for word in what.split():
-                strike(word)
-        return original(*args, **options)
+        words = what.split() if calls == call else []
+        if words[:1] == ["half"]:  # of what os.write is given
+            original(args[0], args[1][: len(args[1]) // 2])
+        if words[:1] == ["after"]:
+            original(*args, **options)
+        for word in words:
+            strike(word)
+        result = original(*args, **options)
+        return result * math.nan if words == ["nan"] else result
 
-    setattr(module, name, faulty)
+    setattr(owner, name, faulty if what != "skip" else lambda *args, **options: None)
 
 
 def strike(word: str) -> None:
     kind, _, value = word.partition("=")
     if kind == "fsize":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(value), resource.RLIM_INFINITY))
+    elif kind in ("nan", "half", "after"):
+        return
+    elif kind == "sleep":
+        time.sleep(float(value))
     elif kind == "remove":
         shutil.rmtree(value)
+    elif kind == "run":
+        subprocess.run(value.split(","), check=True)
+    elif kind == "room":  # bytes of memory beyond what the process has
+        have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (have + int(value), resource.RLIM_INFINITY))
     else:
         os.kill(os.getpid(), getattr(signal, kind))
 

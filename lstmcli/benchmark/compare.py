@@ -20,11 +20,11 @@ from lstmcli.cells.base import CellClass
 from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
 from lstmcli.inference.text.decoders import decoder_of_model
 from lstmcli.inference.text.sampling import Sampler
+from lstmcli.measures.gates import gate_statistics, text_traces
 from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
 from lstmcli.rundir import RunDir
-from lstmcli.telemetry.gates import gate_statistics, text_traces
 from lstmcli.telemetry.logger import Logger
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import seed_step

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
 from lstmcli.errors import ConfigError
+from lstmcli.notices import notice
 
 BUILT_IN = {
     "lstm": "lstmcli.cells.zoo.lstm:LSTM",
@@ -56,6 +57,7 @@ def find_cell(name: str) -> CellClass:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"built in: {', '.join(BUILT_IN)}"
         raise ConfigError(f"model.cell: there is no cell {name!r}", f"{hint}; or give FILE.py:Class")
+    _announce(name, where)
     try:
         module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
     except ConfigError:
@@ -66,6 +68,14 @@ def find_cell(name: str) -> CellClass:
             "run the file with Python to see the whole error",
         ) from error
     return _checked(name, getattr(module, class_name, None), module, class_name)
+
+
+def _announce(name: str, where: str) -> None:
+    """Say whose code is about to run, unless it is the tool's own."""
+    if name not in BUILT_IN and not where.startswith("lstmcli."):
+        notice(
+            f"model.cell {name} runs the code of {Path(where).resolve() if where.endswith('.py') else where}"
+        )
 
 
 @contextmanager

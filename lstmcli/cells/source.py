@@ -1,9 +1,10 @@
 """The source of a user's cell, kept in each checkpoint, so that a run still works where the cell's own
-file is missing or has changed.
+file is missing or has changed. Whose code that may be stands in `lstmcli.cells.trust`.
 
 A checkpoint of such a run holds two more files: `cell.py`, the source of the module that defines the
 class, and `cell.json`, which says where it came from. Like every file of a checkpoint they are read
-only after their size and SHA-256 proved right. Loading the run then runs that code, and says so.
+only after their size and SHA-256 proved right. Where the original is not here, the copy is run if it is
+trusted, and that is said; else the run is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import decode_source
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 from lstmcli.cells.base import CellClass
 from lstmcli.cells.registry import KINDS, instead, is_built_in, place_of
+from lstmcli.cells.trust import is_allowed, is_remembered, original_of, remember
 from lstmcli.checkpoint.choose import Notice, resolve
 from lstmcli.checkpoint.files import decode_json
 from lstmcli.checkpoint.manifest import Manifest, read_manifest, read_text
@@ -75,46 +77,58 @@ def cell_of_checkpoint(name: str, folder: Path, say: Notice) -> Iterator[None]:
     the original is missing or differs; `say` gets a sentence about that.
 
     Raises:
-        RunError: what the checkpoint holds of the cell is damaged, or cannot be imported.
+        RunError: what the checkpoint holds of the cell is damaged, is not trusted, or cannot be imported.
     """
     manifest = None if is_built_in(name) else read_manifest(folder)
-    if manifest is None or COPY not in manifest.files or RECORD not in manifest.files:
+    if manifest is None:
+        yield
+        return
+    trusted = is_allowed(folder.parent.parent)
+    if COPY not in manifest.files or RECORD not in manifest.files:
+        if not trusted and not name.startswith("lstmcli.cells."):
+            raise _not_trusted(f"names {name}, and holds no copy of it to compare", name)
         yield
         return
     files = {key: read_text(folder / key, manifest.files[key]) for key in (COPY, RECORD)}
-    record = _record(files[RECORD], folder / RECORD, manifest)
-    original = _original(record["origin"])
+    record = _record(files[RECORD], folder / RECORD, manifest, name)
+    original = original_of(name, record, folder.parent.parent)
     found = None if original is None else _source(original)
     if found == files[COPY]:
         yield
         return
     copy = folder / COPY
     why = f"{record['origin']} is not here" if found is None else f"{original} is not what the run began with"
+    if not (trusted or is_remembered(record)):
+        raise _not_trusted(f"came with code of its own, class {record['class']} in {copy} ({why})", str(copy))
     say(f"model.cell: {why}; this runs code that came with the run: class {record['class']} in {copy}")
     with instead(name, _import(files, record, copy)):
         yield
 
 
-def _record(text: str, path: Path, manifest: Manifest) -> dict[str, str]:
-    """`cell.json`: where the copy came from. RunError unless it belongs to the copy."""
+def _not_trusted(what: str, where: str) -> RunError:
+    return RunError(
+        f"this run {what}; it was not trained here, and a stranger's code can do anything that you can",
+        f"read {where}; if you trust it, say --trust (in Python: lstmcli.load(run, trust=True))",
+    )
+
+
+def note_own_cell(files: Mapping[str, str]) -> None:
+    """A run whose checkpoints hold these files is trained here: its cell may run here again."""
+    if RECORD in files:
+        remember(json.loads(files[RECORD]))
+
+
+def _record(text: str, path: Path, manifest: Manifest, name: str) -> dict[str, str]:
+    """`cell.json`: where the copy came from. RunError unless it belongs to the copy and to `model.cell`."""
     record = decode_json(text.encode(), path)
     wrong = [key for key in ("cell", "class", "origin", "sha256") if not isinstance(record.get(key), str)]
     if wrong:
         raise RunError(f"{path} is damaged: no {wrong[0]}")
     if record["sha256"] != manifest.files[COPY].sha256:
         raise RunError(f"{path} is damaged: it belongs to another {COPY}")
+    if record["cell"] != name:
+        raise RunError(f"{path} is of the cell {record['cell']}, but the run's model.cell is {name}")
     return record
-
-
-def _original(origin: str) -> Path | None:
-    """The file that the copy was made of, if there is one here; nothing of it is run."""
-    if origin.endswith(".py"):
-        return Path(origin)
-    try:
-        spec = importlib.util.find_spec(origin)
-    except (Exception, SystemExit):  # of the packages above it, which are the user's code
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
 
 
 def _source(path: Path) -> str | None:

@@ -23,6 +23,7 @@ from typing import Any, TypeGuard
 
 from lstmcli.checkpoint.files import decode_json, name_problem, read_json, read_regular
 from lstmcli.errors import RunError
+from lstmcli.memory import require
 
 FORMAT_VERSION = 1
 MODEL, STATE, DOCUMENT, MANIFEST = (
@@ -144,6 +145,7 @@ def check_size(path: Path, record: FileRecord) -> None:
 def read_file(path: Path, record: FileRecord) -> bytes:
     """The bytes of a checkpoint's file; RunError unless their size and SHA-256 are right."""
     check_size(path, record)
+    require(2 * record.size, f"reading {path}", "read it on a machine with more memory")
     data = read_regular(path, record.size)
     if (found := hashlib.sha256(data).hexdigest()) != record.sha256:
         raise RunError(

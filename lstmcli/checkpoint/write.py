@@ -41,7 +41,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     temporary = folder / f".tmp-{final.name}"
     parts = _encode(snapshot)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # but no run directory that was deleted or moved meanwhile
         remove(temporary)
         temporary.mkdir()
         _write_parts(temporary, parts, snapshot.step)

@@ -15,6 +15,7 @@ from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
 from lstmcli.cells.registry import find_cell, is_built_in, place_of
 from lstmcli.config.schema import Model
 from lstmcli.errors import ConfigError
+from lstmcli.model.room import check_room, layer_parameters
 
 BATCH = 2
 STEPS = 3
@@ -24,8 +25,10 @@ def try_cell(settings: Model) -> None:
     """Run one step of `model.cell`, unless it is built in, in the sizes of each layer of the model.
 
     Raises:
+        ResourceError: layers of these sizes do not fit into memory.
         ConfigError: it raises, or what it returns is not what `lstmcli.cells.base` asks for.
     """
+    check_room(layer_parameters(settings))
     if is_built_in(settings.cell):
         return
     cell_class = find_cell(settings.cell)

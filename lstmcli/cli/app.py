@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import typer
 
 import lstmcli
-from lstmcli.cli import bench, cells, eval, generate, init, inspect, runs, train, validate
+from lstmcli.cli import bench, cells, eval, experiment, generate, init, inspect, report, runs, train, tune, validate
+from lstmcli.cli.inspect import gates, gradients, memory, units
 from lstmcli.errors import LstmError
+from lstmcli.terminal import sanitize
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,7 +73,7 @@ def _out_of_memory() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(sanitize(text), file=sys.stderr, flush=True)
 
 
 def _survive_closed_streams() -> None:
@@ -97,9 +99,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="A first run:  lstm train configs/quickstart.yaml  then  lstm generate latest",
 )
-for verb in (train, generate, eval, bench, cells, runs, validate, init):
+for verb in (train, generate, eval, report, bench, experiment, tune, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
 app.add_typer(inspect.app, name="inspect")
+inspect.app.command(name="gates")(guarded(gates.command))
+inspect.app.command(name="units")(guarded(units.command))
+inspect.app.command(name="gradients")(guarded(gradients.command))
+inspect.app.command(name="memory")(guarded(memory.command))
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_rows
+from lstmcli.cli.output import print_json, print_line, print_rows
 from lstmcli.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -116,34 +116,20 @@ def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
 def _show(name: str, as_json: bool) -> None:
     from lstmcli.cells import find_cell
 
-    _announce(name, "showing")
     entry = _entry(name, find_cell(name))
     if as_json:
         print_json(entry)
         return
     gates, state = ", ".join(entry["gates"]) or "unnamed", ", ".join(entry["state"])
-    print(f"{name} ({entry['kind']}; gates {gates}; state {state})")
-    print("\n".join(f"    {line}".rstrip() for line in entry["equations"].split("\n")))
+    print_line(f"{name} ({entry['kind']}; gates {gates}; state {state})")
+    print_line("\n".join(f"    {line}".rstrip() for line in entry["equations"].split("\n")))
     print(
         f"{entry['parameters']:,} parameters with {WIDTH} inputs and {WIDTH} units "
         f"({entry['parameters_per_unit_squared']:.2f} H²)"
     )
 
 
-def _announce(name: str, doing: str) -> None:
-    """Say whose code is about to run, unless it is the tool's own."""
-    from pathlib import Path
-
-    from lstmcli.cells.registry import is_built_in
-    from lstmcli.notices import notice
-
-    where = name.rpartition(":")[0]
-    if where and not is_built_in(name):
-        notice(f"{doing} {name} runs the code of {Path(where).resolve() if where.endswith('.py') else where}")
-
-
 def _check(name: str, hidden: int, as_json: bool) -> None:
-    _announce(name, "checking")
     from lstmcli.cells import find_cell
     from lstmcli.checks.check import check_cell
 
@@ -152,7 +138,8 @@ def _check(name: str, hidden: int, as_json: bool) -> None:
     for verdict in check_cell(cell, hidden):
         verdicts.append(verdict)
         if not as_json:
-            print(verdict, flush=True)
+            print_line(str(verdict))
+            sys.stdout.flush()
     failed = [verdict.check for verdict in verdicts if verdict.result == "FAILED"]
     speeds = {} if failed else _speed_of_one(name, cell)
     if as_json:

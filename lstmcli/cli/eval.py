@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.eval_series import print_series
-from lstmcli.cli.output import print_json, print_rows
+from lstmcli.cli.output import print_json, print_line
+from lstmcli.cli.trust import Trust
 from lstmcli.errors import UsageError
+from lstmcli.tables import to_text
 
 if TYPE_CHECKING:
-    from lstmcli.inference.text.report import TextReport
+    from lstmcli.api import AnyRun
+    from lstmcli.inference.text.report import Beside
 
 
 def command(
@@ -32,6 +34,26 @@ def command(
     by: Annotated[
         str | None, typer.Option("--by", help="Series: a line per step of the horizon, or per series.")
     ] = None,
+    length: Annotated[
+        list[int] | None,
+        typer.Option("--length", min=1, help="Synthetic tasks: evaluate at this length; may be repeated."),
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Text: beside it, the model learning from what it has read.")
+    ] = False,
+    dynamic_rate: Annotated[
+        float | None, typer.Option("--dynamic-rate", help="Step size of --dynamic.", show_default="1e-4")
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mix", help="Text: beside it, mixed with counts: ngram (training text) or cache (read so far)."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Text: beside it, with logits divided by this.")
+    ] = None,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained model on its validation or test data, or on a file of yours.
@@ -41,9 +63,12 @@ def command(
       lstm eval latest
       lstm eval shakespeare --protocol stateful --json
       lstm eval latest --data other.txt
+      lstm eval latest --dynamic --mix ngram
       lstm eval etth1 --by step
+      lstm eval copy --length 100 --length 200
     """
     from lstmcli.api import Run, load
+    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
     from lstmcli.telemetry.console import Console
 
     console = Console()
@@ -53,19 +78,28 @@ def command(
 
     if by not in (None, "step", "series"):
         raise UsageError(f"--by {by}: there are step and series")
-    loaded = load(run)
+    loaded = load(run, trust)
+    _check_options(loaded, data, by, length)
+    if not isinstance(loaded, Run) and (dynamic or mix or temperature is not None):
+        raise UsageError("--dynamic, --mix and --temperature are for runs that learned to write text")
     is_text = isinstance(loaded, Run)
     chosen = split or ("val" if is_text else "test")
     about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or chosen)}
     try:
         if isinstance(loaded, Run):
-            if by is not None:
-                raise UsageError("--by is for runs of series; this one learned a text")
-            text_report = loaded.evaluate(data, chosen, protocol, show)
+            beside = _beside(dynamic, dynamic_rate, mix or [], temperature)
+            text_report = loaded.evaluate(data, chosen, protocol, show, beside)
             found, printed = text_report.to_json(), partial(_print, about, text_report)
+        elif isinstance(loaded, ClassifierRun):
+            class_report = loaded.evaluate(data, split, show)
+            about["split"] = class_report.split
+            found, printed = class_report.to_json(), partial(_print, about, class_report)
+        elif isinstance(loaded, SyntheticRun):
+            task_report = loaded.evaluate(length, chosen, on_progress=show)
+            found, printed = task_report.to_json(), partial(_print, about, task_report)
         else:
             series_report = loaded.evaluate(data, chosen, by, show)
-            found, printed = series_report.to_json(), partial(print_series, about, series_report)
+            found, printed = series_report.to_json(), partial(_print, about, series_report)
     finally:
         console.end_data()
     if as_json:
@@ -74,22 +108,30 @@ def command(
         printed()
 
 
-def _print(about: dict[str, Any], report: TextReport) -> None:
-    unknown = f", {report.unknown} of them unknown to the model" if report.unknown else ""
-    print(f"{about['run']} at step {about['step']} on {about['split']}, {report.tokens:,} symbols{unknown}")
-    print(f"protocol {report.protocol}, {report.precision}\n")
-    rows = [["", "nats/symbol", "bits/symbol", "perplexity", "accuracy"]]
-    rows.append(_row("this model", report.loss, f"{100 * report.accuracy:.1f}%"))
-    if "ngram" in report.baselines:
-        ngram = report.baselines["ngram"]
-        rows.append(_row(f"{ngram['order']}-gram of the training text", ngram["loss"]))
-        rows.append(_row("unigram of the training text", report.baselines["unigram"]["loss"]))
-    print_rows(rows)
+def _check_options(loaded: AnyRun, data: Path | None, by: str | None, length: list[int] | None) -> None:
+    """UsageError: an option that this kind of run has no use for."""
+    config = loaded.config.data
+    if length and config.kind != "synthetic":
+        raise UsageError("--length is for runs of synthetic tasks")
+    if data is not None and config.kind == "synthetic":
+        raise UsageError(f"--data: the task {config.task} makes its own sequences")
+    if by is not None and (config.kind != "series" or config.label is not None):
+        raise UsageError("--by is for runs that forecast series")
 
 
-def _row(name: str, loss: float, accuracy: str = "") -> list[str]:
-    import math
+def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: float | None) -> Beside:
+    from lstmcli.inference.text.dynamic import Dynamics
+    from lstmcli.inference.text.report import Beside
 
-    return [
-        name, f"{loss:.4f}", f"{loss / math.log(2):.4f}", f"{math.exp(min(loss, 700)):.2f}", accuracy
-    ]  # fmt: skip
+    if rate is not None and not (dynamic and rate > 0.0):
+        raise UsageError("--dynamic-rate goes with --dynamic, and must be above 0")
+    settings = (Dynamics() if rate is None else Dynamics(rate=rate)) if dynamic else None
+    beside = Beside(settings, tuple(mix), temperature)
+    beside.check()
+    return beside
+
+
+def _print(about: dict[str, Any], report: Any) -> None:
+    print_line(f"{about['run']} at step {about['step']} on {about['split']}")
+    for table in report.tables():
+        print_line(to_text(table))

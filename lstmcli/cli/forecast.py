@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.cli.output import print_json, print_text
+from lstmcli.cli.output import print_json, print_line, print_text
 
 if TYPE_CHECKING:
     from lstmcli.api_series import SeriesRun
@@ -61,4 +61,4 @@ def _show(made: Forecast, written: list[Path]) -> None:
     if total > FEW:
         print(f"the first {FEW} of {total:,} series")
     for path in written:
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")

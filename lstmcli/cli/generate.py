@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_text
+from lstmcli.cli.trust import Trust
 from lstmcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
-    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue, or to classify.")] = None,
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", help="File to continue; - is standard input.")
     ] = None,
@@ -34,30 +35,39 @@ def command(
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")
     ] = None,
+    clamp: Annotated[
+        list[str] | None,
+        typer.Option("--clamp", help="Hold a unit: LAYER:UNIT=VALUE, from 0; may be repeated."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="For the same text or paths again.")] = None,
     horizon: Annotated[
         int | None, typer.Option("--horizon", min=1, help="Series: steps to forecast; default as trained.")
     ] = None,
     input_file: Annotated[
-        Path | None, typer.Option("--input", help="Series: another table, also with new series.")
+        Path | None,
+        typer.Option("--input", help="Series: another table, also with new series; or texts to classify."),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=0, help="Series: sample paths.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Series: write the forecast as CSV.")
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Series: draw it (.png, .pdf or .svg).")] = None,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print samples as JSON.")] = False,
 ) -> None:
-    """Write text with a trained model, or a forecast.
+    """Write text with a trained model, or a forecast, or the classes of texts or series.
 
     \b
     Examples:
       lstm generate latest
       lstm generate shakespeare --prompt "ROMEO:" --length 1000 --temperature 0.7
       lstm generate latest --num 5 --stop $'\\n\\n' --json
+      lstm generate shakespeare --clamp 1:8=-2 --seed 7
       cat story.txt | lstm generate latest --prompt-file - --seed 7
       lstm generate etth1 --output forecast.csv --plot forecast.png
       lstm generate etth1 --input new.csv --horizon 48 --samples 20 --json
+      lstm generate reviews --prompt "a fine film"
+      lstm generate reviews --input new.csv --output classes.csv
     """
     text = _prompt(prompt, prompt_file)
     options = {
@@ -70,14 +80,26 @@ def command(
         "seed": _fresh_seed() if seed is None else seed,
     }
     from lstmcli.api import Run, load
+    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
+    from lstmcli.inference.text.clamp import parse_clamp
     from lstmcli.inference.text.generate import GenerateOptions, notices
     from lstmcli.notices import notice
 
     checked = GenerateOptions(**options)  # type: ignore[arg-type]
-    loaded = load(run)
+    clamps = [parse_clamp(each) for each in clamp or ()]
+    loaded = load(run, trust)
     given = {
-        "--prompt": prompt, "--prompt-file": prompt_file, "--top-k": top_k, "--top-p": top_p, "--stop": stop
+        "--prompt": prompt, "--prompt-file": prompt_file, "--top-k": top_k, "--top-p": top_p, "--stop": stop,
+        "--clamp": clamp,
     }  # fmt: skip
+    if isinstance(loaded, (ClassifierRun, SyntheticRun)):
+        from lstmcli.cli.classify import write_classes
+
+        others: dict[str, Any] = {k: v for k, v in given.items() if not k.startswith("--prompt")}
+        others |= {"--horizon": horizon, "--samples": samples or None, "--plot": plot and str(plot)}
+        asked = None if prompt is None and prompt_file is None else text
+        write_classes(loaded, asked, input_file, output, as_json, others)
+        return
     if not isinstance(loaded, Run):
         from lstmcli.cli.forecast import write_forecast
 
@@ -91,7 +113,7 @@ def command(
     for said in notices(loaded.vocabulary, text, checked):
         notice(said)
     stream = None if as_json or num > 1 else _Stream(text)
-    texts = loaded.generate(text, on_text=stream, **options)
+    texts = loaded.generate(text, on_text=stream, clamps=clamps, **options)
     if as_json:
         print_json(_result(texts, options))
     elif stream is not None:

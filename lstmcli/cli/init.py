@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lstmcli.cli.output import print_line
 from lstmcli.errors import DataError, ResourceError, UsageError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -46,7 +47,7 @@ def command(
         raise UsageError(f"{target} is already there", "choose another name with --output") from None
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
-    print(f"wrote {target}\nnext: lstm train {target}")
+    print_line(f"wrote {target}\nnext: lstm train {target}")
 
 
 def propose(file: Path) -> str:
@@ -91,8 +92,12 @@ def propose_table(file: Path) -> str:
     several = f"{found.series:,} series of about" if found.series > 1 else "one series of"
     hidden, batch, minutes = _series_sizes(found.cells)
     normalization = "mean-abs" if found.positive and found.series > 1 else "last"
-    columns = "".join(f"  {name}: {json.dumps(v, ensure_ascii=False)}\n" for name, v in found.columns.items())
-    left = f"# Not read: {json.dumps(found.left_out, ensure_ascii=False)}\n" if found.left_out else ""
+    columns = "".join(
+        f"  {name}: {_escaped(json.dumps(v, ensure_ascii=False))}\n" for name, v in found.columns.items()
+    )
+    left = (
+        f"# Not read: {_escaped(json.dumps(found.left_out, ensure_ascii=False))}\n" if found.left_out else ""
+    )
     split = "  splits: [0.7, 0.1, 0.2]   # shares of each series: training, validation, test\n"
     if not found.splits:
         split = f"  val_length: {found.horizon:<12} # the steps of each series before the last ...\n"
@@ -178,4 +183,9 @@ def _quoted(text: str) -> str:
     """Text as YAML reads it back: plain where that is safe (`null` and `.5` are not text)."""
     if re.fullmatch(r"[A-Za-z_/][\w./-]*\.[A-Za-z]+", text):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return _escaped(json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    """JSON as YAML may hold it: what is not printable, such as U+2028, would end the line there."""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Any
 
+from lstmcli.terminal import one_line, sanitize
+
 
 def print_json(result: Any) -> None:
     """One JSON object; NaN and infinity, which JSON has not, become null."""
@@ -25,16 +27,20 @@ def _finite(value: Any) -> Any:
 
 def print_rows(rows: list[list[str]], right: int = 1) -> None:
     """Rows in aligned columns; those from number `right` on are flush right."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
+    shown = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(row[k]) for row in shown) for k in range(len(shown[0]))]
+    for row in shown:
         cells = [
             c.ljust(w) if k < right else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
+def print_line(text: str) -> None:
+    """A line (or several) for a person, with nothing in it that a terminal would act on."""
+    sys.stdout.write(sanitize(text) + "\n")
+
+
 def print_text(text: str) -> None:
     """Text of a model, as it is; made harmless where a terminal would act on it."""
-    from lstmcli.inference.text.generate import sanitize
-
     sys.stdout.write(sanitize(text) if sys.stdout.isatty() else text)

@@ -85,6 +85,10 @@ def _check_data(config: Config) -> dict[str, Any]:
 
     if config.data.url is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
+    if config.data.kind == "synthetic":
+        return {"task": config.data.task, "length": config.data.length}
+    if config.data.label is not None:
+        return _check_labelled(config)
     if config.data.kind == "series":
         return _check_series(config)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,6 +108,14 @@ def _check_series(config: Config) -> dict[str, Any]:
     data = prepare_series(config.data)
     training_windows(data, config.data.context_length, config.data.horizon)
     Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+    return data.summary
+
+
+def _check_labelled(config: Config) -> dict[str, Any]:
+    from lstmcli.data.sequences.labelled import LabelledBatches, prepare_labelled
+
+    data = prepare_labelled(config.data, config.seed)
+    LabelledBatches(data.sequences, data.splits["train"], config.train.batch_size, config.seed)
     return data.summary
 
 

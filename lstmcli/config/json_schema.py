@@ -83,7 +83,7 @@ def suggest(path: tuple[str | int, ...]) -> str:
         return f"write `{name}` indented under `{section}:` (dotted names are for overrides)"
     if len(path) == 1 and (near := _nearest(leaf, tops)):
         return f"did you mean {near}?"
-    section = "" if len(path) == 1 else _nearest(str(path[0]), tops) or ""
+    section = "" if len(path) == 1 else _nearest(str(path[0]), filter(None, sections())) or ""
     if (section, leaf) in known:
         return f"did you mean {known[section, leaf]}?"
     if same := [shown for (_, name), shown in known.items() if name == leaf]:

@@ -259,7 +259,7 @@ def _whole_floats_to_ints(tree: dict[str, Any], errors: list[ErrorDetails]) -> b
     for error in errors:
         value = error["input"] if error["type"] == "int_type" else None
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
-            *parents, leaf = error["loc"]
+            *parents, leaf = _path(error["loc"])
             node: Any = tree
             for part in parents:
                 node = node[part]
@@ -267,13 +267,16 @@ def _whole_floats_to_ints(tree: dict[str, Any], errors: list[ErrorDetails]) -> b
     return changed
 
 
+def _path(location: Path) -> Path:
+    """Where an error's value is; pydantic puts names of types between, where several are allowed."""
+    return (*location[:2], *(part for part in location[2:] if isinstance(part, int)))
+
+
 def _by_setting(errors: list[ErrorDetails]) -> list[tuple[Path, list[ErrorDetails]]]:
     """Errors by the path of their value. Where a list is allowed beside other types, an error in
     an item says more than one about the list."""
     groups: dict[Path, list[ErrorDetails]] = {}
     for error in errors:
-        section, rest = error["loc"][:2], error["loc"][2:]  # rest: names of types, and indices
-        path = (*section, *(part for part in rest if isinstance(part, int)))
-        groups.setdefault(path, []).append(error)
+        groups.setdefault(_path(error["loc"]), []).append(error)
     with_items = {path[:2] for path in groups if len(path) > 2}
     return [(path, group) for path, group in groups.items() if path not in with_items]

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lstmcli.config.kinds import incomplete_synthetic, misplaced, misplaced_label
+
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -28,10 +30,11 @@ class Section(BaseModel):
 
 class Data(Section):
     """Where the data come from: a text and how it becomes symbols, or a table of time series and what
-    its columns mean. Give one of `path`, `url` or `source`."""
+    its columns mean (give one of `path`, `url` or `source`), or a task that makes its own sequences."""
 
-    kind: Literal["text", "series"] = "text"
-    """What the data are: a text, or time series in a table (CSV or Parquet)."""
+    kind: Literal["text", "series", "synthetic"] = "text"
+    """What the data are: a text, time series in a table (CSV or Parquet), or sequences made by `task`.
+    With a `label` whole texts or series are classified."""
     path: str | list[str] | None = None
     """A file, a glob pattern, or a list of either; several are joined in order."""
     val_path: str | list[str] | None = None
@@ -42,8 +45,9 @@ class Data(Section):
     """An https address, downloaded once into `cache`; needs `sha256`."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Checksum of what `url` gives (of `path`, too, if there is one)."""
-    source: Literal["python-stdlib"] | None = None
-    """A built-in text: the source of the running Python's standard library, in a fixed order."""
+    source: Literal["python-stdlib", "python-packages"] | None = None
+    """A built-in text: the source of the running Python's standard library, in a fixed order; or a built-in
+    table with a label: lines of that source and the package that each comes from."""
     cache: str = "data/cache"
     """Folder for downloads and prepared ids."""
     splits: list[Annotated[float, Field(ge=0.0)]] = Field(default=[0.9, 0.1], min_length=1, max_length=3)
@@ -89,40 +93,56 @@ class Data(Section):
     validation."""
     test_length: PositiveInt | None = None
     """series: instead of `splits`: the last so many steps of each series are test."""
+    task: Literal["adding", "copy", "parity", "recall", "dyck", "anbn", "sine", "sawtooth"] | None = None
+    """synthetic: what is to be learned (docs/sequences.md has each task, its source and when it is
+    solved)."""
+    length: PositiveInt = 100
+    """synthetic: how hard it is. adding, parity, dyck, sine, sawtooth: steps of a sequence; copy: blanks
+    to wait for; recall: symbols between the key and the question; anbn: n is at most this."""
+    symbols: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """synthetic: symbols to copy or recall, kinds of brackets; null: 8 for copy and recall, 2 for dyck."""
+    train_length: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
+    """synthetic: train on lengths from this range, one drawn per batch; null: `length`.
+    Evaluation is at `length`."""
+    label: str | None = None
+    """text, series: the column of classes. Each row's text, or each group's series, is a sequence, and
+    its class is learned; `splits` are then random shares of each class."""
+    text: str = "text"
+    """text with a label: the column of texts."""
+    max_length: PositiveInt | None = None
+    """With a label: only the last so many symbols or steps of a sequence are read; null: all."""
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Data:
-        other = TEXT_ONLY if self.kind == "series" else SERIES_ONLY
         fields = type(self).model_fields
-        for name in other:
-            if getattr(self, name) != fields[name].get_default(call_default_factory=True):
-                needed = "text" if self.kind == "series" else "series"
-                raise ValueError(f"{name} belongs to kind: {needed}, but the kind is {self.kind}")
+        given = [n for n, f in fields.items() if getattr(self, n) != f.get_default(call_default_factory=True)]
+        wrong = misplaced(self.kind, given, list(fields)) or misplaced_label(
+            self.kind, {name: getattr(self, name) for name in (*given, "label", "level", "source", "group")}
+        )
+        if wrong is None and self.kind == "synthetic":
+            wrong = incomplete_synthetic(self.task, given)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Data:
+        if self.train_length is not None and self.train_length[0] > self.train_length[1]:
+            raise ValueError("train_length must rise, such as [10, 50]")
         given = [name for name in ("path", "url", "source") if getattr(self, name) is not None]
-        if len(given) != 1:
+        if len(given) != 1 and self.kind != "synthetic":
             found = " and ".join(given) or "none of them"
             raise ValueError(f"give exactly one of path, url and source; found {found}")
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs the sha256 of the file it points to")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("the url must begin with https://")
-        counts = self.kind == "series" and max(self.splits) > 1.0
+        counts = self.kind == "series" and self.label is None and max(self.splits) > 1.0
         if counts and any(not share.is_integer() for share in self.splits):
             raise ValueError("splits must be shares that add up to 1, or whole numbers of steps")
         if self.splits[0] <= 0.0 or not (counts or sum(self.splits) <= 1.0 + 1e-9):
             raise ValueError("splits must begin above 0 and add up to at most 1, such as [0.9, 0.1]")
         return self
-
-
-TEXT_ONLY = ("source", "val_path", "level", "min_count")
-SERIES_ONLY = (
-    "layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing",
-    "context_length", "horizon", "val_length", "test_length",
-)  # fmt: skip
 
 
 class Model(Section):
@@ -138,6 +158,16 @@ class Model(Section):
     """Layers, each reading the one below."""
     dropout: Probability = 0.0
     """Share of a layer's outputs that is zeroed while training, for every layer and the last too."""
+    output_dropout: Probability | None = None
+    """The same for the last layer alone; null: as `dropout`."""
+    input_dropout: Probability = 0.0
+    """The same for what the first layer reads."""
+    locked_dropout: bool = False
+    """Zero the same units at every step of a window in all three (variational dropout; Gal and
+    Ghahramani 2016), not others at each step."""
+    embedding_dropout: Probability = 0.0
+    """text: share of the vocabulary's symbols whose embedding is zeroed for a window (Gal and Ghahramani
+    2016)."""
     weight_drop: Probability = 0.0
     """Share of the recurrent weights that is zeroed for a training window (DropConnect; Merity et al.
     2018)."""
@@ -149,6 +179,10 @@ class Model(Section):
     state its own, hidden state first."""
     residual: bool = False
     """Add a layer's input to its output where both have the same width."""
+    sum_outputs: bool = False
+    """Let the head read the sum of all layers' outputs, not the last one's alone (Melis et al. 2020)."""
+    mixtures: Annotated[int, Field(ge=1, le=64)] = 1
+    """text: softmaxes that the head mixes (mixture of softmaxes; Yang et al. 2018); 1: a plain head."""
     forget_bias: float | Literal["chrono"] | None = 1.0
     """Start value of the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015); chrono: spread
     over timescales up to `chrono_steps`, the input gate's opposite (Tallec and Ollivier 2018); null: as
@@ -163,6 +197,9 @@ class Model(Section):
     path: Literal["auto", "fused", "engine", "loop", "scan"] = "auto"
     """How the recurrence is computed: the library's fused LSTM (oneDNN, cuDNN), this tool's engine,
     a plain loop, or whichever is fastest here."""
+    pooling: Literal["last", "mean", "max"] = "last"
+    """With `data.label`: what the class is told from: the last step's output, or the mean or the largest
+    of all steps."""
     recompute: bool = False
     """Keep a window's states only at every √T-th step and compute the others again in the backward
     pass: about a third slower, and the memory of √T steps instead of T."""
@@ -178,8 +215,11 @@ class Model(Section):
         if isinstance(self.hidden_size, list) and len(self.hidden_size) != self.num_layers:
             found = f"{len(self.hidden_size)} sizes for num_layers {self.num_layers}"
             raise ValueError(f"hidden_size must give one size per layer; found {found}")
-        if self.tie_weights and (self.embedding_size or self.sizes[0]) != self.sizes[-1]:
+        width = self.embedding_size or self.sizes[0]
+        if self.tie_weights and self.mixtures == 1 and width != self.sizes[-1]:
             raise ValueError("tie_weights needs embedding_size equal to hidden_size (or null)")
+        if self.sum_outputs and len(set(self.sizes)) > 1:
+            raise ValueError(f"sum_outputs needs layers of one width; found {self.sizes}")
         return self
 
 
@@ -247,7 +287,7 @@ class Train(Section):
     max_minutes: PositiveFloat | None = None
     """Budget in minutes of wall clock, evaluation included; the learning rate then follows the clock."""
     optimizer: str = "AdamW"
-    """A class of torch.optim, by name."""
+    """A class of torch.optim, by name. Muon serves the matrices of the layers, AdamW then all else."""
     optimizer_options: dict[str, Any] = {}
     """Further arguments of the optimizer, such as {betas: [0.9, 0.99]}."""
     learning_rate: PositiveFloat = 2e-3
@@ -269,16 +309,37 @@ class Train(Section):
     state_reset: Probability = 0.0
     """Chance, per stream and window, that the carried state starts again from zero: prepares a model
     for text without context."""
-    average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Decay of an exponential moving average of the weights, which then is what is evaluated and kept
-    (Polyak averaging; its memory is 1 / (1 - decay) steps)."""
+    sequence_jitter: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """text: how far a window's length may stray from `sequence_length`, as a share of it, so that other
+    symbols lie at the borders of backpropagation each time; the learning rate of a step is scaled with its
+    length (Merity et al. 2018)."""
+    activation_penalty: Annotated[float, Field(ge=0.0)] = 0.0
+    """text: weight of the mean square of the last layer's outputs (activation regularisation; Merity et
+    al. 2017)."""
+    temporal_penalty: Annotated[float, Field(ge=0.0)] = 0.0
+    """text: weight of the mean square of their change from step to step (temporal activation
+    regularisation; likewise)."""
+    label_smoothing: Probability = 0.0
+    """text: share of the target that is spread over all symbols (Szegedy et al. 2016)."""
+    gradient_noise: Annotated[float, Field(ge=0.0)] = 0.0
+    """Variance of Gaussian noise on the gradient at the first step; it falls as (1 + step)^-0.55
+    (Neelakantan et al. 2015)."""
+    average: Annotated[float, Field(gt=0.0, lt=1.0)] | Literal["swa", "nt-asgd"] | None = None
+    """Average of the weights, which then is what is evaluated and kept. A number: the decay of an
+    exponential moving average (Polyak averaging; its memory is 1 / (1 - decay) steps); swa: the mean over
+    all steps from `average_from` on (Izmailov et al. 2018); nt-asgd: the same from the first evaluation that
+    is worse than the best one more than `average_patience` evaluations earlier (Merity et al. 2018)."""
+    average_from: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.75
+    """swa: the share of the budget after which averaging begins."""
+    average_patience: PositiveInt = 5
+    """nt-asgd: evaluations that an evaluation is not compared with."""
     early_stopping: PositiveInt | None = None
     """Stop after this many evaluations in a row without a better validation loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the matrix products; auto: bf16 where this machine is fast at it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto: cuda, else mps, else cpu."""
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; null: one per core."""
 
 
@@ -294,7 +355,8 @@ class Evaluation(Section):
     stride: PositiveInt = 1
     """series: steps from one forecast's origin to the next."""
     max_windows: PositiveInt | None = None
-    """series: evaluate on at most so many windows while training, evenly spread; null: all."""
+    """series: evaluate on at most so many windows while training, evenly spread; null: all. With a label:
+    so many sequences. synthetic: so many are made; null: 1,000."""
     sample_length: Annotated[int, Field(ge=0)] = 200
     """Symbols of sample text written at each evaluation; 0: none."""
     sample_temperature: Annotated[float, Field(ge=0.0)] = 0.8
@@ -308,6 +370,8 @@ class Telemetry(Section):
     """Steps between logged losses."""
     gates_every: PositiveInt | None = 200
     """Steps between gate statistics; null: none."""
+    pictures: bool = True
+    """Draw, at each evaluation, the gates over a fixed input and how far gradients reach in it."""
     tensorboard: bool = True
     """Write TensorBoard event files beside metrics.jsonl."""
 
@@ -333,3 +397,11 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     telemetry: Telemetry = Telemetry()
     checkpoint: Checkpoint = Checkpoint()
+
+    @model_validator(mode="after")
+    def _fits_data(self) -> Config:
+        if self.model.pooling != "last" and self.data.label is None:
+            raise ValueError(
+                f"model.pooling: {self.model.pooling} is for classification: it needs data.label"
+            )
+        return self

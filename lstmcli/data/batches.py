@@ -38,7 +38,8 @@ class StreamBatches:
 
     ``batch_size`` is per rank: there are world_size * batch_size streams. Step i belongs to epoch
     i // steps_per_epoch; any i from 0 on is valid. ``state_reset`` is the chance, per stream and
-    window, of a reset besides the one at the start of an epoch. Random numbers come from hashes, so
+    window, of a reset besides the one at the start of an epoch. ``jitter`` moves the borders between
+    windows by up to half of that share of their length either way, the same for all streams. Random numbers come from hashes, so
     they are the same under every version of every library. DataError: too few ids for one window.
     """
 
@@ -51,6 +52,7 @@ class StreamBatches:
         rank: int = 0,
         world_size: int = 1,
         state_reset: float = 0.0,
+        jitter: float = 0.0,
     ):
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not below world_size {world_size}")
@@ -62,14 +64,16 @@ class StreamBatches:
         self._sequence_length = sequence_length
         self._seed = seed
         self._streams = np.arange(rank * batch_size, (rank + 1) * batch_size)
+        self._jitter = int(jitter * sequence_length / 2)
         self._reset_below = np.uint64(int(state_reset * 2**64))
 
     def __getitem__(self, step: int) -> Batch:
         if step < 0:
             raise IndexError(f"there is no step {step}")
         epoch, window = divmod(step, self.steps_per_epoch)
-        starts = self._offset(epoch) + self._sequence_length * (self._streams * self.steps_per_epoch + window)
-        positions = starts + np.arange(self._sequence_length + 1)[:, None]  # (T + 1, B)
+        begin, end = self._border(epoch, window), self._border(epoch, window + 1)
+        starts = self._offset(epoch) + self._sequence_length * self.steps_per_epoch * self._streams + begin
+        positions = starts + np.arange(end - begin + 1)[:, None]  # (T + 1, B)
         symbols = np.take(self._ids, positions, mode="wrap").astype(np.int64)
         return Batch(symbols[:-1], symbols[1:], self._resets(step, first=window == 0), epoch)
 
@@ -77,6 +81,14 @@ class StreamBatches:
         """Where the epoch begins in the ring."""
         digest = hashlib.sha256(f"offset/{self._seed}/{epoch}".encode()).digest()
         return int.from_bytes(digest[:16], "little") % len(self._ids)
+
+    def _border(self, epoch: int, window: int) -> int:
+        """Where a window begins in its stream."""
+        middle = window * self._sequence_length
+        if self._jitter == 0 or window in (0, self.steps_per_epoch):
+            return middle
+        digest = hashlib.sha256(f"border/{self._seed}/{epoch}/{window}".encode()).digest()
+        return middle + int.from_bytes(digest[:16], "little") % (2 * self._jitter + 1) - self._jitter
 
     def _resets(self, step: int, first: bool) -> npt.NDArray[np.bool_]:
         if first or self._reset_below == 0:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -36,6 +37,7 @@ FORMAT = 1
 META = "meta.json"
 PUBLISH_ATTEMPTS = 5
 STALE_SECONDS = 24 * 3600
+OWN_LEFTOVER = re.compile(r"\.[0-9a-f]{16}-\d+-[0-9a-f]{8}(\.tmp-\d)?\.tmp")  # the folder may be anybody's
 RACY_NANOSECONDS = 2_000_000_000  # the coarsest clock of a common file system
 PROBE_BLOCKS, PROBE_BYTES = 16, 4096
 
@@ -175,7 +177,10 @@ class Cache:
         """Folders that killed processes left half-written."""
         for leftover in self.folder.glob(".*.tmp"):
             with suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                if (
+                    OWN_LEFTOVER.fullmatch(leftover.name)
+                    and time.time() - leftover.stat().st_mtime > STALE_SECONDS
+                ):
                     _remove(leftover)
 
     def _prepared(self, fingerprint: str) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import http.client
 import os
 import re
 import secrets
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,7 @@ from lstmcli.errors import DataError, ResourceError
 
 BLOCK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30.0
+STALE_SECONDS = 20 * TIMEOUT_SECONDS
 
 
 def download_path(url: str, sha256: str, folder: Path) -> Path:
@@ -66,6 +69,7 @@ def _saved_as(target: Path, by_hand: str) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
         yield temporary
         os.replace(temporary, target)
         _sync_folder(target.parent)
@@ -77,6 +81,14 @@ def _saved_as(target: Path, by_hand: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """What killed downloads left: a download that lives has written within the last minutes."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}-*.part"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                leftover.unlink()
 
 
 def _fetch(url: str, path: Path, report: Progress, context: ssl.SSLContext | None, by_hand: str) -> str:

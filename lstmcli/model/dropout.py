@@ -11,8 +11,10 @@ from torch.nn import functional
 LEVELS = 1 << 16
 
 
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+def dropout(x: Tensor, p: float, training: bool, locked: bool = False) -> Tensor:
     """Zero a share `p` of x and scale the rest by 1 / (1 - p), as in Srivastava et al. 2014.
+
+    `locked`: x is (T, ...) and what is zeroed is so at all steps (Gal and Ghahramani 2016).
 
     On a CPU the library draws one number per element from a sequential generator, which costs as
     much as a recurrent product; here each draw of 64 bits serves four elements, and `p` is rounded
@@ -20,6 +22,8 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """
     if not training or p == 0.0:
         return x
+    if locked:
+        return x * dropout(x.new_ones(1, *x.shape[1:]), p, training)
     if x.device.type != "cpu":
         return functional.dropout(x, p, training)
     dropped = round(p * LEVELS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 
 import torch
@@ -83,11 +84,21 @@ def _cpu_says(test: str) -> bool:
     return bool(probe()) if probe is not None else False
 
 
-def use_threads(threads: int | None) -> int:
-    """Set the number of CPU threads; null: one per core that this process may use."""
+def use_threads(threads: int | None, processes: int = 1) -> int:
+    """Set the number of CPU threads; null: one per core that this process may use, or its share of them
+    where several `processes` of this machine train together."""
+    if threads is None and processes > 1:
+        threads = max(1, available_cores() // processes)
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardware) -> str:
@@ -164,6 +175,7 @@ def _long_run(config: Config, parameters: int) -> bool:
     train = config.train
     if train.max_steps is None:
         return (train.max_minutes or 10.0) >= 1.0
-    window = train.sequence_length if config.data.kind == "text" else config.data.context_length
+    kind, data = config.data.kind, config.data
+    window = {"series": data.context_length, "synthetic": data.length}.get(kind, train.sequence_length)
     symbols = train.max_steps * train.batch_size * window
     return 3.0 * symbols * parameters > COMPILE_PAYS

@@ -69,7 +69,12 @@ class SeriesModel(nn.Module):
 
     def loss(self, rows: Rows) -> Tensor:
         """Mean loss per observed value of the target, in normalised units, over the members."""
-        return torch.stack([member.loss(rows) for member in self.networks]).mean()
+        return self.objective(rows)[0]
+
+    def objective(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """The loss, and how many values each member's is a mean over."""
+        losses, terms = zip(*(member.objective(rows) for member in self.networks), strict=True)
+        return torch.stack(losses).mean(), terms[0]
 
     def forward(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, Tensor | None]:
         """Point forecasts (R, h, C) and quantiles (R, h, C, Q), in the rows' units, float64; no
@@ -228,6 +233,10 @@ class SeriesNetwork(nn.Module):
 
     def loss(self, rows: Rows) -> Tensor:
         """Mean over what is observed of the target; for the recursive decoder, of all that is read."""
+        return self.objective(rows)[0]
+
+    def objective(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """The loss, and how many values it is a mean over."""
         if self.settings.decoder == "recursive":
             raw, window, truth = self._teacher_forced(rows)
         else:
@@ -235,7 +244,7 @@ class SeriesNetwork(nn.Module):
             truth = ((rows.target - window.ahead) / window.scale).float()
         seen = ~truth.isnan()
         losses = self.head.loss(raw.float(), truth.nan_to_num(), window.scale.float().expand_as(truth))
-        return (losses * seen).sum() / seen.sum().clamp_min(1)
+        return (losses * seen).sum() / seen.sum().clamp_min(1), seen.sum()
 
     def _teacher_forced(self, rows: Rows) -> tuple[Tensor, Window, Tensor]:
         """Every patch from the true ones before it, over context and horizon."""

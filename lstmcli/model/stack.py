@@ -1,4 +1,4 @@
-"""Layers over depth, each reading the one below, with dropout on every layer's outputs."""
+"""Layers over depth, each reading the one below, with dropout on what each puts out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Stack(nn.ModuleList):
 
     def __init__(self, settings: Model, cell_class: CellClass, input_size: int, window: int = 100):
         super().__init__()
-        self.dropout, self.residual = settings.dropout, settings.residual
+        self.settings = settings
         drops = _regularization(settings, cell_class)
         sizes = settings.sizes
         self.extend(make_layers(cell_class, list(zip([input_size, *sizes], sizes, strict=False)), drops))
@@ -48,15 +48,26 @@ class Stack(nn.ModuleList):
         self, bottom: Callable[[Layer, State], tuple[Tensor, State]], state: StackState
     ) -> tuple[Tensor, StackState]:
         """`bottom` runs the first layer on the model's input, whatever that is; (T, B, H) comes out."""
-        outputs, first = bottom(self.layers[0], state[0])
-        outputs = self._drop(outputs)
-        final = [first]
-        for layer, layer_state in zip(self.layers[1:], state[1:], strict=True):
-            below = outputs
-            outputs, new = layer(below, layer_state)
-            outputs = self._add(self._drop(outputs), below)
+        outputs, _, final = self.run(bottom, state)
+        return outputs, final
+
+    def run(
+        self, bottom: Callable[[Layer, State], tuple[Tensor, State]], state: StackState
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """Like `forward`; between outputs and state: the last layer's outputs before any dropout."""
+        rates = [self.settings.dropout] * (len(self) - 1)
+        last = self.settings.output_dropout
+        rates.append(self.settings.dropout if last is None else last)
+        below, summed, final = None, None, []
+        for layer, layer_state, rate in zip(self.layers, state, rates, strict=True):
+            raw, new = bottom(layer, layer_state) if below is None else layer(below, layer_state)
+            outputs = dropout(raw, rate, self.training, self.settings.locked_dropout)
+            below = outputs if below is None else self._add(outputs, below)
+            if self.settings.sum_outputs:
+                summed = below if summed is None else summed + below
             final.append(new)
-        return outputs, tuple(final)
+        assert below is not None
+        return below if summed is None else summed, raw, tuple(final)
 
     def observe(self, x: Tensor, state: StackState) -> list[Trace]:
         """Gates and states of every layer for inputs x (T, B, I), as in evaluation."""
@@ -69,10 +80,7 @@ class Stack(nn.ModuleList):
 
     def _add(self, outputs: Tensor, below: Tensor) -> Tensor:
         """The residual connection, from the second layer on (the first one's input is no hidden state)."""
-        return outputs + below if self.residual and outputs.shape == below.shape else outputs
-
-    def _drop(self, outputs: Tensor) -> Tensor:
-        return dropout(outputs, self.dropout, self.training)
+        return outputs + below if self.settings.residual and outputs.shape == below.shape else outputs
 
 
 def _regularization(settings: Model, cell_class: CellClass) -> Regularization:

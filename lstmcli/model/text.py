@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.cells import find_cell
-from lstmcli.cells.base import CellClass
+from lstmcli.cells.base import CellClass, State
 from lstmcli.config.schema import Model
-from lstmcli.model.layers import Trace
+from lstmcli.model.dropout import dropout
+from lstmcli.model.layers import Layer, Trace
+from lstmcli.model.readout import Mixture
 from lstmcli.model.stack import Stack, StackState
 
 
+class Penalties(NamedTuple):
+    """What training adds to the cross-entropy."""
+
+    activation: float = 0.0  # times the mean square of the dropped outputs
+    temporal: float = 0.0  # times the mean square of the change of the outputs from step to step
+    label_smoothing: float = 0.0
+
+
 class TextModel(nn.Module):
-    """Embedding (V, E), layers, head (V, H) with bias.
+    """Embedding (V, E), layers, head (V, H) with bias; for a mixture of softmaxes the head is (V, E).
 
     `products` is the dtype of the matrix products; parameters stay as they are (fp32 while training)
     and are converted once per window.
@@ -32,7 +43,9 @@ class TextModel(nn.Module):
         cell_class = cell_class or find_cell(settings.cell)
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.layers = Stack(settings, cell_class, width, window)
-        self.head = nn.Linear(settings.sizes[-1], vocabulary_size)
+        mixed = settings.mixtures > 1
+        self.mixture = Mixture(settings.sizes[-1], width, settings.mixtures) if mixed else None
+        self.head = nn.Linear(width if mixed else settings.sizes[-1], vocabulary_size)
         if settings.tie_weights:
             self.head.weight = self.embedding.weight
         self.products = torch.float32
@@ -43,8 +56,10 @@ class TextModel(nn.Module):
         scale = 1.0 / math.sqrt(self.embedding.embedding_dim) if tied else 1.0
         nn.init.normal_(self.embedding.weight, std=scale)
         self.layers.reset_parameters()
+        if self.mixture is not None:
+            self.mixture.reset_parameters()
         if not tied:
-            bound = 1.0 / math.sqrt(self.settings.sizes[-1])
+            bound = 1.0 / math.sqrt(self.head.in_features)
             nn.init.uniform_(self.head.weight, -bound, bound)
         nn.init.zeros_(self.head.bias)
 
@@ -53,15 +68,55 @@ class TextModel(nn.Module):
 
     def forward(self, ids: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """ids (T, B) -> logits (T, B, V) in the products' dtype, and the state after the window."""
-        embedding = self.embedding.weight.to(self.products)
-        outputs, state = self.layers(lambda layer, start: layer.forward_symbols(embedding, ids, start), state)
-        weight, bias = self.head.weight.to(self.products), self.head.bias.to(self.products)
-        return functional.linear(outputs, weight, bias), state
+        outputs, _, state = self.outputs(ids, state)
+        return self.logits(outputs), state
+
+    def outputs(self, ids: Tensor, state: StackState) -> tuple[Tensor, Tensor, StackState]:
+        """ids (T, B) -> what the head reads (T, B, H), the last layer's outputs before dropout, and the
+        state after the window."""
+        table = self.embedding.weight
+        if self.training and self.settings.embedding_dropout:
+            table = table * dropout(table.new_ones(len(table), 1), self.settings.embedding_dropout, True)
+        table = table.to(self.products)
+        rate = self.settings.input_dropout
+
+        def bottom(layer: Layer, start: State) -> tuple[Tensor, State]:
+            if not (self.training and rate):
+                return layer.forward_symbols(table, ids, start)
+            read = functional.embedding(ids, table)
+            return layer.forward(dropout(read, rate, True, self.settings.locked_dropout), start)
+
+        return self.layers.run(bottom, state)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """(T, B, H) -> (T, B, V); of a mixture the log-probabilities."""
+        weight, bias = self.head.weight.to(outputs.dtype), self.head.bias.to(outputs.dtype)
+        if self.mixture is not None:
+            return self.mixture(outputs, weight, bias)  # type: ignore[no-any-return]
+        return functional.linear(outputs, weight, bias)
 
     def loss(self, ids: Tensor, targets: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """Mean cross-entropy in nats per symbol over the window, and the state after it."""
         logits, state = self(ids, state)
         return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()), state
+
+    def objective(
+        self, ids: Tensor, targets: Tensor, state: StackState, penalties: Penalties
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """What training minimises, the plain cross-entropy beside it (no gradient), and the state."""
+        outputs, raw, state = self.outputs(ids, state)
+        logits = self.logits(outputs).flatten(0, 1).float()
+        smoothing = penalties.label_smoothing
+        minimised = functional.cross_entropy(logits, targets.flatten(), label_smoothing=smoothing)
+        nats = minimised.detach()
+        if smoothing:
+            with torch.no_grad():
+                nats = functional.cross_entropy(logits, targets.flatten())
+        if penalties.activation:
+            minimised = minimised + penalties.activation * outputs.float().square().mean()
+        if penalties.temporal and len(raw) > 1:
+            minimised = minimised + penalties.temporal * (raw[1:] - raw[:-1]).float().square().mean()
+        return minimised, nats, state
 
     def step(self, ids: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """One symbol per stream: ids (B,) -> logits (B, V) in fp32, new state."""

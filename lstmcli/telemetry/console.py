@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from lstmcli.inference.text.generate import sanitize
 from lstmcli.notices import route_notices
+from lstmcli.terminal import sanitize
 
 REFRESH = 0.25  # seconds between two pictures of the live view
 
@@ -160,6 +160,8 @@ def _losses(numbers: dict[str, float], val: tuple[int, float] | None, best: tupl
 def _speed(numbers: dict[str, float]) -> str:
     if "speed/tokens_per_second" in numbers:
         return f"{numbers['speed/tokens_per_second']:,.0f} symbols/s"
+    if "speed/sequences_per_second" in numbers:
+        return f"{numbers['speed/sequences_per_second']:,.0f} sequences/s"
     return f"{numbers.get('speed/windows_per_second', 0.0):,.0f} windows/s"
 
 

@@ -10,7 +10,7 @@ from lstmcli.errors import ResourceError
 from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
 from lstmcli.rundir import RunDir
-from lstmcli.telemetry.metrics import MetricsFile
+from lstmcli.telemetry.metrics import MetricsFile, read_metrics
 
 
 class Logger:
@@ -32,18 +32,27 @@ class Logger:
             if config.telemetry.tensorboard:
                 from lstmcli.telemetry.tensorboard import TensorBoard
 
-                cells = [layer.cell for layer in layers.layers]
-                self._board = TensorBoard(run.path, config, cells, resumed_at or 0)
+                # An evaluation at the step resumed at, which the checkpoint does not know, is purged; what
+                # else was logged there is put back.
+                purge = resumed_at if resumed_at is None or not evaluated else resumed_at + 1
+                self._board = TensorBoard(run.path, config, [layer.cell for layer in layers.layers], purge)
+                again = read_metrics(run.metrics_path) if resumed_at is not None and not evaluated else []
+                for record in again:
+                    if record["step"] == resumed_at:
+                        self._show(record.pop("step"), record)
         except OSError as error:
             raise ResourceError(f"{run.path} cannot be written: {error}") from error
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         try:
             self._metrics.write(step, values)
-            if self._board is not None:
-                self._board.scalars(step, {k: v for k, v in values.items() if math.isfinite(v)})
+            self._show(step, values)
         except (OSError, RuntimeError) as error:
             self._give_up(error)
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        if self._board is not None:
+            self._board.scalars(step, {k: v for k, v in values.items() if math.isfinite(v)})
 
     def sample(self, step: int, text: str) -> None:
         try:
@@ -78,3 +87,17 @@ class Logger:
     def _give_up(self, error: Exception) -> None:
         self.broken = str(error)
         notice(f"the log cannot be written ({error}); training goes on without it")
+
+
+class NoLogger(Logger):
+    """Of a process that writes nothing, because another one does."""
+
+    def __init__(self) -> None:
+        self.broken = None
+        self._board = None
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing was opened."""

@@ -33,7 +33,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 records.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
     return [r for r in records if isinstance(r, dict) and isinstance(r.get("step"), int)]
 

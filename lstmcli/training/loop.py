@@ -13,15 +13,20 @@ from torch import Tensor
 from lstmcli.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.config.load import dump_config
 from lstmcli.errors import DivergedError
+from lstmcli.measures.gates import gate_statistics
 from lstmcli.notices import notice
-from lstmcli.telemetry.gates import gate_statistics
+from lstmcli.training.course import settle
+from lstmcli.training.optimizer import add_noise
 from lstmcli.training.schedule import learning_rate, progress
 from lstmcli.training.session import Session
 from lstmcli.training.signals import StopSignals
 from lstmcli.training.state import seed_step
+from lstmcli.training.task import Score
 
 EVALUATIONS = 1 << 40
 """Where the seeds of evaluations begin, beyond those of steps."""
+NOISE = 1 << 41
+"""Where those of the gradient noise of several ranks begin."""
 
 
 @dataclass
@@ -30,8 +35,12 @@ class Clock:
 
     before: float
     started: float
+    agreed: float | None = None  # rank 0's, where there are several
 
     def seconds(self) -> float:
+        return self.own() if self.agreed is None else self.agreed
+
+    def own(self) -> float:
         return self.before + time.perf_counter() - self.started
 
 
@@ -46,12 +55,14 @@ def train(session: Session, stop: StopSignals) -> None:
     clock = Clock(state.progress.seconds, time.perf_counter())
     saved = _mark(session) if session.resumed_from is not None else None
     interval = _Interval(state.progress.tokens, clock.seconds())
+    _agree(session, stop, clock)
     while True:
         done = _progress(session, clock)
         over = done >= 1.0 or _has_stopped_early(session)
         improved = False
         if _evaluation_due(session, over) and not stop.asked:
             improved = _evaluate(session, stop)
+            _agree(session, stop, clock)
             over = over or _has_stopped_early(session)
         # A checkpoint of this step that lacks its evaluation is replaced.
         outdated = saved is not None and saved[0] == state.progress.step
@@ -59,11 +70,12 @@ def train(session: Session, stop: StopSignals) -> None:
         if wanted and saved != _mark(session):
             _save(session, clock)
             saved = _mark(session)
+            _agree(session, stop, clock)
         if stop.asked:
             raise stop.asked(_farewell(session))
         if over:
             return
-        _step(session, done)
+        _step(session, done, stop, clock)
         if state.progress.step % session.config.telemetry.every == 0:
             _log(session, interval, clock)
         _log_gates(session)
@@ -91,27 +103,45 @@ class _Interval:
     seconds: float
 
 
-def _step(session: Session, done: float) -> None:
-    """One update on the next batch. Everything random in it follows from (seed, step)."""
-    state, config = session.state, session.config
+def _agree(session: Session, stop: StopSignals, clock: Clock, *numbers: float) -> list[list[float]]:
+    """Let all ranks see the same wish to stop and the same time; the numbers of each rank, in a step."""
+    if not session.ranks.many:
+        return [list(numbers)]
+    rows = session.ranks.exchange(stop.code, clock.own(), *numbers, patient=not numbers)
+    stop.agree([row[0] for row in rows])
+    clock.agreed = rows[0][1]
+    return [row[2:] for row in rows]
+
+
+def _step(session: Session, done: float, stop: StopSignals, clock: Clock) -> None:
+    """One update on the next batch. Everything random in it follows from (seed, step, rank)."""
+    state, config, ranks = session.state, session.config, session.ranks
     numbers = state.progress
-    seed_step(config.seed, numbers.step)
+    seed_step(config.seed, numbers.step, ranks.rank)
     rate = learning_rate(config.train, numbers.step, done, numbers.plateau_drops)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
     state.model.train()
-    measured = session.task.loss(numbers.step, state.carried)
-    measured.loss.backward()  # type: ignore[no-untyped-call]
+    measured = session.measure(numbers.step, state.carried)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate * measured.pace
+    share = ranks.share_of(measured.terms)
+    loss = measured.loss if share == 1.0 else measured.loss * share
+    loss.backward()  # type: ignore[no-untyped-call]
+    if config.train.gradient_noise:
+        if ranks.many:  # the same noise on every rank
+            seed_step(config.seed, NOISE + numbers.step)
+        add_noise(state.model.parameters(), config.train.gradient_noise, numbers.step)
     norm = _clip(session)
-    _check_finite(session, measured.loss, norm)
+    shown = loss if measured.shown is None else measured.shown * share
+    found = _agree(session, stop, clock, float(loss.detach()), float(shown.detach()))
+    _check_finite(session, [row[0] for row in found], norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
-        state.average.update(numbers.step)
+        state.average.update(numbers.step, done)
     state.carried = measured.carried
     numbers.step += 1
     numbers.tokens += measured.size
-    numbers.loss_sum += float(measured.loss.detach())
+    numbers.loss_sum += sum(row[1] for row in found) / ranks.size
     numbers.loss_count += 1
     numbers.learning_rate, numbers.gradient_norm = rate, float(norm)
 
@@ -123,13 +153,16 @@ def _clip(session: Session) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
 
 
-def _check_finite(session: Session, loss: Tensor, norm: Tensor) -> None:
-    if bool(torch.isfinite(loss.detach() + norm)):
+def _check_finite(session: Session, losses: list[float], norm: Tensor) -> None:
+    """Every rank sees the losses of all, so all of them stop here."""
+    wrong = [rank for rank, loss in enumerate(losses) if not math.isfinite(loss)]
+    if not wrong and bool(torch.isfinite(norm)):
         return
     step = session.state.progress.step
-    kind = "loss" if not math.isfinite(float(loss.detach())) else "gradient"
+    kind = "loss" if wrong else "gradient"
+    where = f" of rank {wrong[0]}" if wrong and session.ranks.many else ""
     raise DivergedError(
-        f"the {kind} is not finite at step {step} (batch {step}); the update was not made",
+        f"the {kind}{where} is not finite at step {step} (batch {step}); the update was not made",
         f"last good checkpoint: {_last_good(session)}; "
         "try a smaller train.learning_rate or train.clip_norm, or train.precision=fp32",
     )
@@ -179,20 +212,33 @@ def _evaluate(session: Session, stop: StopSignals) -> bool:
     session.console.phase("evaluating")
     seed_step(session.config.seed, EVALUATIONS + numbers.step)  # some forecasts are drawn
     with state.average.in_place() if state.average is not None else nullcontext():
-        score = session.task.evaluate(lambda: stop.asked is not None)
+        score = _same_score(session, session.task.evaluate(lambda: stop.heard is not None))
         if score is None:
             return False
         numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
         improved = _note_score(session, score.loss)
         session.logger.scalars(numbers.step, score.values)
         session.console.evaluated(numbers.step, score.loss, improved)
-        session.task.show(numbers.step, session.logger, session.console)
+        if session.ranks.first:
+            session.task.show(numbers.step, session.logger, session.console)
     session.logger.flush()
     return improved
 
 
+def _same_score(session: Session, score: Score | None) -> Score | None:
+    """What decides about the run is rank 0's score, and none if any rank was interrupted."""
+    if not session.ranks.many:
+        return score
+    loss = math.nan if score is None else score.loss
+    rows = session.ranks.exchange(float(score is None), loss)
+    interrupted = any(row[0] for row in rows)
+    return None if interrupted or score is None else Score(rows[0][1], score.values)
+
+
 def _note_score(session: Session, loss: float) -> bool:
     numbers, train = session.state.progress, session.config.train
+    if session.state.average is not None:
+        session.state.average.evaluated(loss)
     if not math.isfinite(loss):
         notice(f"the validation loss is {loss} at step {numbers.step}; it is never the best")
     improved = math.isfinite(loss) and (numbers.best_loss is None or loss < numbers.best_loss)
@@ -230,7 +276,7 @@ def _per_second(session: Session) -> str:
 
 def _log_gates(session: Session) -> None:
     every, step = session.config.telemetry.gates_every, session.state.progress.step
-    if every is not None and (step % every == 0 or step == 1):
+    if session.ranks.first and every is not None and (step % every == 0 or step == 1):
         session.logger.scalars(step, gate_statistics(session.task.traces()))
 
 
@@ -238,16 +284,20 @@ def _save(session: Session, clock: Clock) -> None:
     """Commit a checkpoint, then clear away what it supersedes."""
     state, run = session.state, session.run
     _check_weights(session)
+    carried = session.ranks.gathered(state.carried)
+    if not session.ranks.first:
+        return
     state.progress.seconds = clock.seconds()
     session.console.phase("saving")
     session.logger.flush()  # a resume expects the log of all steps up to the checkpoint
     files = session.task.files() | {"config.yaml": dump_config(session.config)}
     step = state.progress.step
-    save_checkpoint(run.checkpoints, Snapshot(step, dict(state.tensors()), state.document(), files))
+    save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), state.document(), files))
     kept = (step, state.progress.best_step, session.resumed_from)
     protect = {number for number in kept if number is not None}
     if session.resumed_from is not None and not session.discarded:
         discard_after(run.checkpoints, session.resumed_from, notice, protect={step})
+        settle(run)
         session.discarded = True
     prune(
         run.checkpoints,

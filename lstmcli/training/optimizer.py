@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 
 from lstmcli.config.schema import Train
 from lstmcli.errors import ConfigError
+from lstmcli.training.muon import MuonAdamW
 
 OWN_SETTINGS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}
 
@@ -18,7 +22,10 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     """`train.optimizer` of torch.optim over the model's parameters in two groups: matrices with
     `weight_decay`, vectors without."""
     optimizer_class = _find(train.optimizer)
-    known = inspect.signature(optimizer_class).parameters
+    known = set(inspect.signature(optimizer_class).parameters)
+    if optimizer_class is torch.optim.Muon:
+        known = {*inspect.signature(torch.optim.AdamW).parameters, *MuonAdamW.MUON}
+        optimizer_class = partial(_muon, model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.dim() > 1]}]
     groups.append({"params": [p for p in parameters if p.dim() <= 1]})
@@ -34,11 +41,11 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     if taken:
         where = OWN_SETTINGS[taken[0]]
         raise ConfigError(f"train.optimizer_options: {taken[0]} has a setting of its own, {where}")
-    unknown = sorted(set(options) - set(known) | set(options) & {"params"})
+    unknown = sorted(set(options) - known | set(options) & {"params"})
     if unknown:
         raise ConfigError(
             f"train.optimizer_options: {train.optimizer} knows no {', '.join(unknown)}",
-            f"it knows {', '.join(k for k in known if k != 'params')}",
+            f"it knows {', '.join(sorted(known - {'params'}))}",
         )
     try:
         made: torch.optim.Optimizer = optimizer_class(
@@ -47,6 +54,24 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
         return made
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"train.optimizer_options: {train.optimizer}: {error}") from error
+
+
+def _muon(model: nn.Module, groups: list[dict[str, Any]], lr: float, **options: Any) -> MuonAdamW:
+    """The matrices of the layers apart from all other parameters."""
+    inside = {id(p) for name, p in model.named_parameters() if "layers." in name and p.dim() == 2}
+    matrices = [p for group in groups for p in group["params"] if id(p) in inside]
+    decay = max(float(group.get("weight_decay", 0.0)) for group in groups)
+    rest = [group | {"params": [p for p in group["params"] if id(p) not in inside]} for group in groups]
+    return MuonAdamW(matrices, [g for g in rest if g["params"]], lr, decay, **options)
+
+
+@torch.no_grad()
+def add_noise(parameters: Iterable[nn.Parameter], variance: float, step: int) -> None:
+    """Gaussian noise of `variance` / (1 + step)^0.55 on every gradient (Neelakantan et al. 2015)."""
+    deviation = math.sqrt(variance / (1.0 + step) ** 0.55)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.add_(torch.randn_like(parameter.grad), alpha=deviation)
 
 
 def _find(name: str) -> Any:

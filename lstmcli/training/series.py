@@ -13,19 +13,24 @@ import torch
 
 from lstmcli.cells.source import cell_files
 from lstmcli.config.schema import Config
+from lstmcli.data.series.document import check_document
 from lstmcli.data.series.panel import prepare_series
 from lstmcli.data.series.scaling import Scaler
 from lstmcli.data.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.errors import ConfigError
 from lstmcli.inference.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.inference.series.forecaster import Calibration, Forecaster, series_shape
+from lstmcli.measures.gradients import Gradients, series_gradient_norms
 from lstmcli.model.layers import Trace
+from lstmcli.model.room import check_series_room, check_training_room, series_parameters
 from lstmcli.model.series import SeriesModel
 from lstmcli.model.stack import Stack, StackState
 from lstmcli.model.window import Rows
 from lstmcli.rundir import read_json
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
+from lstmcli.telemetry.looks import gates_figure, gradients_figure, half_lives
+from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.task import Measured, Score
 from lstmcli.training.text import describe_model
 
@@ -40,15 +45,16 @@ class SeriesTask:
 
     unit = "windows"
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None]):
+    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
         check_forecast(config)
-        self.config = config
+        self.config, self.ranks = config, ranks
         data, settings = config.data, config.forecast
         self.data = prepare_series(data, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         panel = self.data.panel
         windows = training_windows(self.data, data.context_length, data.horizon)
-        self.batches = SeriesBatches(windows, config.train.batch_size, config.seed)
+        part = ranks.part_of(config.train.batch_size)
+        self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling)
         train = (
@@ -56,6 +62,9 @@ class SeriesTask:
         )
         missing = any(bool(np.isnan(values).any()) for values in train)  # no later part may shape the model
         self.shape = series_shape(config, panel, missing)
+        numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
+        check_training_room(config, numbers, part, steps, sum(config.model.sizes) * settings.members)
+        check_series_room(config)
         self.model = SeriesModel(config, self.shape)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
         self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)
@@ -63,6 +72,7 @@ class SeriesTask:
             self.data, "val", data.context_length, data.horizon, config.evaluation.stride
         )
         self.has_validation = len(self.val) > 0
+        self._gradients: Gradients | None = None  # of the last evaluation
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
 
@@ -84,7 +94,8 @@ class SeriesTask:
 
     def loss(self, step: int, carried: StackState) -> Measured:
         self._rows = self.rows_of(step)
-        return Measured(self.model.loss(self._rows), carried, self.config.train.batch_size)
+        loss, terms = self.model.objective(self._rows)
+        return Measured(loss, carried, self.config.train.batch_size, terms=terms)
 
     def rows_of(self, step: int) -> Rows:
         """Batch number `step`, ready for the model."""
@@ -114,7 +125,16 @@ class SeriesTask:
         self.forecaster.calibration = found.calibration
         names = ("scaled_mse", "scaled_mae", "smape", "mase", "coverage")
         values = {f"val/{k}": v for k in names if (v := found.board.summary().get(k)) is not None}
-        return Score(found.loss, {"val/loss": found.loss} | values)
+        return Score(found.loss, {"val/loss": found.loss} | values | self._look_back())
+
+    def _look_back(self) -> dict[str, float]:
+        """How far gradients reach, in a few fixed windows."""
+        if not self.config.telemetry.pictures:
+            return {}
+        places = self.val.locate(spread(self.val, PICTURES))
+        rows = self.forecaster.rows(self.forecaster.batch(*places))
+        self._gradients = series_gradient_norms(self.model, rows, explain=False)
+        return half_lives(self._gradients)
 
     def show(self, step: int, logger: Logger, console: Console) -> None:
         """Forecasts of a few fixed windows, and how far the quantiles can be trusted."""
@@ -128,6 +148,13 @@ class SeriesTask:
         if found:
             nominal, observed = ([row[k] for row in found] for k in ("level", "observed"))
             logger.figure(step, "calibration", calibration_figure(nominal, observed))
+        if self.config.telemetry.pictures:
+            rows = self.forecaster.rows(self.forecaster.batch(*(p[:1] for p in places)))
+            gates = gates_figure(self.model.observe(rows))
+            if gates is not None:
+                logger.figure(step, "gates", gates)
+            if self._gradients is not None:
+                logger.figure(step, "gradients", gradients_figure(self._gradients))
 
     def files(self) -> dict[str, str]:
         offsets = self.forecaster.calibration
@@ -135,8 +162,9 @@ class SeriesTask:
         return {"series.json": json.dumps(document)} | self._cell_files
 
     def restore(self, folder: Path) -> None:
-        found = read_json(folder / "series.json").get("calibration")
-        self.forecaster.calibration = Calibration.from_json(found)
+        path, levels = folder / "series.json", len(self.config.forecast.quantiles)
+        found = check_document(read_json(path), path, self.config.data.horizon, levels)
+        self.forecaster.calibration = Calibration.from_json(found.get("calibration"))
 
     @cached_property
     def _document(self) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
+from lstmcli.cells.source import note_own_cell
+from lstmcli.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.checks.trial import try_cell
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
@@ -26,14 +27,17 @@ from lstmcli.model.hardware import (
     set_path,
     use_threads,
 )
+from lstmcli.model.stack import StackState
 from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
+from lstmcli.rundir import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.telemetry.console import Console
-from lstmcli.telemetry.logger import Logger
+from lstmcli.telemetry.logger import Logger, NoLogger
 from lstmcli.training.average import Average
+from lstmcli.training.course import choose_checkpoint, set_back
+from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import Progress, TrainState, seed_step
-from lstmcli.training.task import Task
+from lstmcli.training.task import Measured, Task
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
@@ -54,6 +58,12 @@ class Session:
     console: Console
     resumed_from: int | None = None
     discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
+    ranks: Ranks = ALONE
+    together: Callable[..., Measured] | None = None  # the loss whose gradients all ranks share
+
+    def measure(self, step: int, carried: StackState) -> Measured:
+        """The forward pass of an update."""
+        return (self.together or self.task.loss)(step, carried)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Parts:
     hardware: Hardware
     path: str
     optimizer: torch.optim.Optimizer
+    ranks: Ranks = ALONE
 
 
 def with_default_budget(config: Config) -> Config:
@@ -75,68 +86,112 @@ def with_default_budget(config: Config) -> Config:
     return config.model_copy(update={"train": train.model_copy(update={"max_epochs": DEFAULT_EPOCHS})})
 
 
-def assemble(config: Config, console: Console, manifest: dict[str, Any] | None = None) -> Parts:
+def assemble(
+    config: Config, console: Console, manifest: dict[str, Any] | None = None, ranks: Ranks = ALONE
+) -> Parts:
     """Data, model and hardware of a config. A resumed run keeps the precision and the path that its
     `manifest` names, so that it goes on as it began."""
     config = with_default_budget(config)
     train = config.train
-    use_threads(train.threads)
+    ranks.part_of(train.batch_size)
+    use_threads(train.threads, ranks.launch.local_size)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     try_cell(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
-    task = _make_task(config, console.data_progress)
+    with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
+        task = _make_task(config, console.data_progress, ranks)
     first = task.stacks()[0].layers[0]
     path = (
         manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
+    )
+    ranks.check_same(
+        "config, data or arithmetic", f"{dump_config(config)} {task.fingerprint} {hardware.precision} {path}"
     )
     task.place(hardware.device)
     task.model.products = hardware.products
     for stack in task.stacks():
         set_path(stack, path)
-    return Parts(config, task, hardware, path, make_optimizer(train, task.model))
+    return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
 
 
-def _make_task(config: Config, on_progress: Callable[[str, int, int], None]) -> Task:
+def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
     """The task of a config: reads the data and makes the model."""
+    if config.data.label is not None:
+        from lstmcli.training.labelled import LabelledTask
+
+        return LabelledTask(config, on_progress, ranks)
     if config.data.kind == "series":
         from lstmcli.training.series import SeriesTask
 
-        return SeriesTask(config, on_progress)
+        return SeriesTask(config, on_progress, ranks)
+    if config.data.kind == "synthetic":
+        from lstmcli.training.sequence import SyntheticTraining
+
+        return SyntheticTraining(config, on_progress, ranks)
     from lstmcli.training.text import TextTask
 
-    return TextTask(config, on_progress)
+    return TextTask(config, on_progress, ranks)
 
 
 def start(
-    parts: Parts, config_name: str, run_name: str | None, console: Console, stack: ExitStack
+    parts: Parts,
+    config_name: str,
+    run_name: str | None,
+    console: Console,
+    stack: ExitStack,
+    root: Path = RUNS,
 ) -> Session:
-    """A new run: its directory, and the state at step 0."""
-    run = create_run(config_name, run_name)
-    stack.enter_context(lock(run))
-    _write_config(run, parts.config)
-    write_json_atomic(run.manifest_path, _manifest(parts))
-    return _session(parts, run, console, stack, None)
+    """A new run: its directory in `root`, and the state at step 0."""
+
+    def make() -> RunDir:
+        run = create_run(config_name, run_name, root)
+        stack.enter_context(lock(run))
+        _write_config(run, parts.config)
+        write_json_atomic(run.manifest_path, _manifest(parts))
+        note_own_cell(parts.task.files())
+        return run
+
+    return _session(parts, parts.ranks.share(make), console, stack, None)
 
 
 def resume(
     parts: Parts, run: RunDir, which: str | None, force: bool, console: Console, stack: ExitStack
 ) -> Session:
-    """The run again, exactly where the checkpoint `which` (default: the last) left it."""
-    stack.enter_context(lock(run))
-    manifest = read_json(run.manifest_path)
-    _same_data(parts, manifest, force)
-    folder = resolve(run.checkpoints, which or "last", notice)
-    checkpoint = read_checkpoint(folder)
-    parts.task.restore(folder)
+    """The run again, exactly where the checkpoint `which` (default: the last of its course) left it."""
+
+    def read() -> tuple[dict[str, Any], Snapshot]:
+        stack.enter_context(lock(run))
+        manifest = read_json(run.manifest_path)
+        _same_data(parts, manifest, force)
+        folder = choose_checkpoint(run, manifest, which)
+        checkpoint = read_checkpoint(folder)
+        parts.task.restore(folder)
+        manifest = set_back(run, manifest, checkpoint.step) | _launch(parts.ranks)
+        write_json_atomic(run.manifest_path, manifest)  # before anything past the checkpoint is dropped
+        note_own_cell(parts.task.files())
+        return manifest, checkpoint
+
+    manifest, checkpoint = parts.ranks.share(read)
     session = _session(parts, run, console, stack, checkpoint)
-    here = {"device": str(parts.hardware.device), "threads": torch.get_num_threads()}
-    for name, value in here.items():
-        if manifest.get(name) != value:
-            text = f"this run began with {name} {manifest.get(name)}, now {value}"
-            notice(f"{text}: it goes on, but not bit for bit")
-    _write_config(run, parts.config)  # a longer budget holds for the next resume, too
+    _tell_differences(parts, manifest)
+    if parts.ranks.first:
+        _write_config(run, parts.config)  # a longer budget holds for the next resume, too
     return session
+
+
+def _tell_differences(parts: Parts, manifest: dict[str, Any]) -> None:
+    """What keeps the run from going on bit for bit."""
+    here = {"device": str(parts.hardware.device), "threads": torch.get_num_threads()}
+    for name, value in (here | {"ranks": parts.ranks.size}).items():
+        before = manifest.get(name, 1 if name == "ranks" else None)
+        if before != value:
+            notice(f"this run began with {name} {before}, now {value}: it goes on, but not bit for bit")
+
+
+def _launch(ranks: Ranks) -> dict[str, Any]:
+    """Tells a restart of this launch from another one."""
+    return {"launch": ranks.launch.name} if ranks.launch.name else {}
 
 
 def _write_config(run: RunDir, config: Config) -> None:
@@ -150,17 +205,24 @@ def _session(
     if needs_compiling(parts.task.stacks()[0]):
         parts.task.warm_up()
     model = parts.task.model
-    average = Average(model, parts.config.train.average) if parts.config.train.average else None
+    average = Average(model, parts.config.train) if parts.config.train.average else None
     state = TrainState(model, parts.optimizer, parts.task.start_state(), Progress(), average)
     step = None
     if checkpoint is not None:
-        state.restore(checkpoint.tensors, checkpoint.document)
+        state.restore(checkpoint.tensors, checkpoint.document, parts.ranks.part)
         step = checkpoint.step
-    logger = Logger(run, parts.config, model.layers, step, state.progress.evaluated_at == step)
+    logger = _logger(parts, run, step, state.progress.evaluated_at == step)
     stack.callback(logger.close)
     return Session(
         parts.config, run, parts.task, parts.hardware, parts.path, state, logger, console, step,
+        ranks=parts.ranks, together=parts.ranks.together(model, parts.task.loss),
     )  # fmt: skip
+
+
+def _logger(parts: Parts, run: RunDir, step: int | None, evaluated: bool) -> Logger:
+    if not parts.ranks.first:
+        return NoLogger()
+    return Logger(run, parts.config, parts.task.model.layers, step, evaluated)
 
 
 def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
@@ -188,6 +250,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         },
         "device": str(parts.hardware.device),
         "threads": torch.get_num_threads(),
+        "ranks": parts.ranks.size,
         "precision": parts.hardware.precision,
         "precision_reason": parts.hardware.reason,
         "path": parts.path,
@@ -197,6 +260,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         "data_fingerprint": parts.task.fingerprint,
         "data": parts.task.summary,
         **parts.task.manifest(),
+        **_launch(parts.ranks),
     }
 
 
@@ -224,7 +288,7 @@ def check_same_run(stored: Config, given: Config) -> None:
     ]
     changed += [
         f"train.{key}"
-        for key in ("batch_size", "sequence_length", "optimizer", "optimizer_options", "average")
+        for key in ("batch_size", "sequence_length", "sequence_jitter", "optimizer", "optimizer_options", "average")
         if getattr(stored.train, key) != getattr(given.train, key)
     ]
     if stored.seed != given.seed:

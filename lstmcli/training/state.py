@@ -7,7 +7,8 @@ keeping: `seed_step` sets every generator anew at each step.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -49,41 +50,59 @@ class TrainState:
     progress: Progress
     average: Average | None = None
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self, carried: StackState | None = None) -> dict[str, Tensor]:
         """Everything that is a tensor, by name. `model.*` is what the run has to offer: where weights are
-        averaged, their average; the weights themselves are then `raw.*`."""
+        averaged, their average; the weights themselves are then `raw.*`. `carried`: of all ranks together,
+        where there are several."""
         found = {f"model.{k}": v for k, v in _own_tensors(self.model).items()}
         if self.average is not None:
             found = {k.replace("model.", "raw.", 1): v for k, v in found.items()}
             found |= {f"model.{k}": v for k, v in self.average.values.items()}
         found |= _optimizer_tensors(self.optimizer)
-        for number, layer in enumerate(self.carried):
+        for number, layer in enumerate(self.carried if carried is None else carried):
             found |= {f"carried.{number}.{k}": s for k, s in enumerate(layer)}
         return found
 
     def document(self) -> dict[str, Any]:
         best = {"step": self.progress.best_step, "loss": self.progress.best_loss}
         numbers = _optimizer_numbers(self.optimizer)
-        return {"progress": vars(self.progress).copy(), "best": best, "optimizer": numbers}
+        document = {"progress": vars(self.progress).copy(), "best": best, "optimizer": numbers}
+        return document | ({"average": self.average.document()} if self.average is not None else {})
 
-    def restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        """Take the place of the run that wrote these. RunError if they do not fit."""
+    def restore(
+        self,
+        tensors: dict[str, Tensor],
+        document: dict[str, Any],
+        part: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> None:
+        """Take the place of the run that wrote these; `part`: this rank's streams of a carried state.
+        RunError if they do not fit."""
         if self.average is not None:
             load_model(self.model, tensors, "raw.")
-            for name, value in self.average.values.items():
-                value.copy_(_tensor(tensors, f"model.{name}", value))
+            values = {k: _tensor(tensors, f"model.{k}", v) for k, v in self.average.values.items()}
+            self.average.restore(values, document.get("average", {}))
         else:
             load_model(self.model, tensors)
         try:
-            self.progress = Progress(**document["progress"])
-            numbers = document["optimizer"]
-        except (KeyError, TypeError) as error:
-            raise RunError(f"the checkpoint's state.json is incomplete: {error}") from error
-        _load_optimizer(self.optimizer, tensors, numbers)
+            self.progress = _progress(document["progress"])
+            _load_optimizer(self.optimizer, tensors, document["optimizer"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise RunError(f"the checkpoint's state.json is incomplete or damaged: {error}") from error
         self.carried = tuple(
-            tuple(_tensor(tensors, f"carried.{number}.{k}", s) for k, s in enumerate(layer))
+            tuple(_tensor(tensors, f"carried.{number}.{k}", s, part) for k, s in enumerate(layer))
             for number, layer in enumerate(self.carried)
         )
+
+
+def _progress(found: dict[str, Any]) -> Progress:
+    """The numbers of a checkpoint; TypeError if they are none."""
+    progress = Progress(**found)
+    kinds = {"int": int, "float": (int, float), "int | None": (int, type(None))}
+    for field in fields(progress):
+        value, kind = getattr(progress, field.name), kinds.get(str(field.type), (int, float, type(None)))
+        if isinstance(value, bool) or not isinstance(value, kind):  # type: ignore[arg-type]
+            raise TypeError(f"{field.name} is {value!r}")
+    return progress
 
 
 def _own_tensors(model: AnyModel) -> dict[str, Tensor]:
@@ -106,9 +125,9 @@ def load_model(model: AnyModel, tensors: dict[str, Tensor], prefix: str = "model
     model.load_state_dict(found)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Set every generator as a pure function of (seed, step), the user's cells included."""
-    words = np.random.SeedSequence([seed, step]).generate_state(2, np.uint64)
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Set every generator as a pure function of (seed, step, rank), the user's cells included."""
+    words = np.random.SeedSequence([seed, step, rank][: 3 if rank else 2]).generate_state(2, np.uint64)
     torch.manual_seed(int(words[0] >> np.uint64(1)))
     random.seed(int(words[1]))
     np.random.seed(int(words[1] & np.uint64(0xFFFFFFFF)))
@@ -151,10 +170,15 @@ def _load_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
 
 
-def _tensor(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
+def _tensor(
+    tensors: dict[str, Tensor],
+    name: str,
+    like: Tensor,
+    part: Callable[[Tensor], Tensor] = lambda value: value,
+) -> Tensor:
     if name not in tensors:
         raise RunError(f"the checkpoint has no tensor {name}")
-    value = tensors[name]
+    value = part(tensors[name])
     if value.shape != like.shape:
         raise RunError(f"{name} has shape {tuple(value.shape)}, expected {tuple(like.shape)}")
     return value.to(like.device)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from lstmcli.model.layers import Trace
+from lstmcli.model.sequence import SequenceModel
 from lstmcli.model.series import SeriesModel
 from lstmcli.model.stack import Stack, StackState
 from lstmcli.model.text import TextModel
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
 
-AnyModel = TextModel | SeriesModel
+AnyModel = TextModel | SeriesModel | SequenceModel
 
 
 class Measured(NamedTuple):
@@ -24,7 +25,10 @@ class Measured(NamedTuple):
 
     loss: Tensor  # mean, with its graph
     carried: StackState
-    size: int  # symbols or windows that were read
+    size: int  # symbols, windows or sequences that were read, by all ranks together
+    shown: Tensor | None = None  # what is logged, where more than that is minimised
+    pace: float = 1.0  # what the learning rate is multiplied by, for a window of another length
+    terms: Tensor | None = None  # values that the mean is over, where ranks may differ in that
 
 
 class Score(NamedTuple):
@@ -38,7 +42,7 @@ class Task(Protocol):
     """Data and model of a run. Batch number `step` is a pure function of the seed and the step."""
 
     unit: str
-    """What is counted: symbols or windows; a name in messages."""
+    """What is counted: symbols, windows or sequences; a name in messages."""
 
     @property
     def model(self) -> AnyModel: ...

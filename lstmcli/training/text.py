@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,13 +17,18 @@ from lstmcli.cells.source import cell_files
 from lstmcli.config.schema import Config
 from lstmcli.data.batches import StreamBatches
 from lstmcli.data.text import prepare_text
+from lstmcli.inference.text.evaluate import Score as TextScore
 from lstmcli.inference.text.evaluate import evaluate_text
+from lstmcli.measures.gates import text_traces
+from lstmcli.measures.gradients import Gradients, gradient_norms
 from lstmcli.model.layers import Trace
+from lstmcli.model.room import check_training_room, text_parameters
 from lstmcli.model.stack import Stack, StackState, detach, reset_streams
-from lstmcli.model.text import TextModel
+from lstmcli.model.text import Penalties, TextModel
 from lstmcli.telemetry.console import Console
-from lstmcli.telemetry.gates import text_traces
 from lstmcli.telemetry.logger import Logger
+from lstmcli.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives, shown_symbol
+from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.sample import sample_text
 from lstmcli.training.task import Measured, Score
 
@@ -34,23 +40,32 @@ class TextTask:
 
     unit = "symbols"
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None]):
-        self.config = config
+    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+        self.config, self.ranks = config, ranks
         train = config.train
+        self.streams = ranks.part_of(train.batch_size)  # of this rank
         self.data = prepare_text(config.data, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         self.batches = StreamBatches(
             self.data.train,
-            train.batch_size,
+            self.streams,
             train.sequence_length,
             config.seed,
+            ranks.rank,
+            ranks.size,
             state_reset=train.state_reset,
+            jitter=train.sequence_jitter,
         )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.has_validation = self.data.val is not None
+        size = self.data.vocabulary.size
+        numbers, width = text_parameters(config.model, size), sum(config.model.sizes) + size
+        check_training_room(config, numbers, self.streams, train.sequence_length, width)
         self.model = TextModel(config.model, self.data.vocabulary.size, window=train.sequence_length)
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
+        self._penalties = Penalties(train.activation_penalty, train.temporal_penalty, train.label_smoothing)
         self.device = torch.device("cpu")
+        self._gradients: Gradients | None = None  # of the last evaluation
         self._window: tuple[Tensor, StackState] | None = None  # the last one, and the state before it
 
     def stacks(self) -> list[Stack]:
@@ -61,7 +76,7 @@ class TextTask:
         self.model.to(device)
 
     def start_state(self) -> StackState:
-        return self.model.initial_state(self.config.train.batch_size)
+        return self.model.initial_state(self.streams)
 
     def loss(self, step: int, carried: StackState) -> Measured:
         batch = self.batches[step]
@@ -70,13 +85,13 @@ class TextTask:
         if batch.reset.any():
             carried = reset_streams(carried, torch.from_numpy(batch.reset).to(self.device))
         self._window = (inputs, carried)
-        loss, carried = self.model.loss(inputs, targets, carried)
-        return Measured(loss, detach(carried), inputs.numel())
+        pace = len(inputs) / self.config.train.sequence_length
+        loss, nats, carried = self.model.objective(inputs, targets, carried, self._penalties)
+        return Measured(loss, detach(carried), inputs.numel() * self.ranks.size, nats, pace=pace)
 
     def warm_up(self) -> None:
-        batch_size = self.config.train.batch_size
-        ids = torch.zeros(2, batch_size, dtype=torch.long, device=self.device)
-        loss, _ = self.model.loss(ids, ids, self.model.initial_state(batch_size))
+        ids = torch.zeros(2, self.streams, dtype=torch.long, device=self.device)
+        loss, _ = self.model.loss(ids, ids, self.model.initial_state(self.streams))
         loss.backward()  # type: ignore[no-untyped-call]
         self.model.zero_grad(set_to_none=True)
 
@@ -93,11 +108,40 @@ class TextTask:
         if self.data.val is None:
             return None
         ids = self.data.val[: settings.max_tokens and settings.max_tokens + 1]
-        score = evaluate_text(self.model, ids, settings.protocol, self.config.train.batch_size, stop)
+        score = self._joined(
+            evaluate_text(self.model, ids, settings.protocol, self.streams, stop, **self._mine)
+        )
         if score is None:
             return None
         values = {"val/loss": score.loss, "val/bpc": score.bpc, "val/accuracy": score.accuracy}
-        return Score(score.loss, values)
+        return Score(score.loss, values | self._look_back())
+
+    def _look_back(self) -> dict[str, float]:
+        """How far gradients reach, over the beginning of the held-out text."""
+        assert self.data.val is not None
+        steps = min(STEPS + 1, len(self.data.val) // STREAMS)
+        if not self.config.telemetry.pictures or steps < 3:
+            return {}
+        held = self.data.val[: STREAMS * steps]
+        ids = torch.from_numpy(np.asarray(held, dtype=np.int64)).to(self.device)
+        self._gradients = gradient_norms(self.model, ids.view(STREAMS, -1).T.contiguous(), explain=False)
+        return half_lives(self._gradients)
+
+    @property
+    def _mine(self) -> dict[str, Any]:
+        """Of several ranks each scores some of the rows."""
+        return {"part": slice(self.ranks.rank, None, self.ranks.size)} if self.ranks.many else {}
+
+    def _joined(self, own: TextScore | None) -> TextScore | None:
+        """The score of all rows; None if any rank was interrupted."""
+        if not self.ranks.many:
+            return own
+        mine = own or TextScore(0.0, 0.0, 0)
+        numbers = (mine.loss * mine.tokens, mine.accuracy * mine.tokens, mine.tokens, own is None)
+        loss, right, count, interrupted = (
+            sum(column) for column in zip(*self.ranks.exchange(*numbers), strict=True)
+        )
+        return None if interrupted else TextScore(loss / count, right / count, int(count))
 
     def show(self, step: int, logger: Logger, console: Console) -> None:
         settings = self.config.evaluation
@@ -105,6 +149,20 @@ class TextTask:
             text = sample_text(self.model, self.data.vocabulary, settings, self.config.seed)
             logger.sample(step, text)
             console.sample(text)
+        if self.config.telemetry.tensorboard and self.config.telemetry.pictures:
+            self._picture(step, logger)
+
+    def _picture(self, step: int, logger: Logger) -> None:
+        """Gates over the beginning of the held-out text, and the gradients by lag."""
+        assert self.data.val is not None
+        ids = torch.from_numpy(np.asarray(self.data.val[:STEPS], dtype=np.int64)).to(self.device)
+        first = ids.unsqueeze(1)
+        symbols = [shown_symbol(self.data.vocabulary.decode([int(symbol)])) for symbol in first]
+        gates = gates_figure(self.model.observe(first, self.model.initial_state(1)), symbols)
+        if gates is not None:
+            logger.figure(step, "gates", gates)
+        if self._gradients is not None:
+            logger.figure(step, "gradients", gradients_figure(self._gradients))
 
     def files(self) -> dict[str, str]:
         return {"vocab.json": self._vocabulary_json} | self._cell_files

@@ -147,6 +147,8 @@ def test_a_copy_that_is_a_link_or_is_not_listed_is_never_run(run):
         del manifest["files"]["cell.py"]
         (path / "manifest.json").write_text(json.dumps(manifest))
     refused = run.lstm("eval", "r")
+    assert refused.code == 5 and "holds no copy of it" in refused.err
+    refused = run.lstm("eval", "r", "--trust")
     assert refused.code == 3 and "there is no file mine.py" in refused.err
 
 

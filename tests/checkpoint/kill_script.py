@@ -79,6 +79,7 @@ def child(scenario: str, folder: Path, kill_at: int) -> None:
 
 
 def main(scenario: str, root: Path) -> None:
+    root.mkdir()
     for number in range(1000):
         pid = os.fork()
         if pid == 0:

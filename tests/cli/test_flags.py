@@ -8,21 +8,39 @@ from lstmcli.cli.app import app
 
 HELP = ["--help", "-h"]
 FLAGS = {
-    "train": ["words", "--run", "--resume", "--force", "--dry-run", "--json"],
+    "train": ["words", "--run", "--resume", "--force", "--trust", "--dry-run", "--json"],
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
-        *("--stop", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot", "--json"),
+        *("--stop", "--clamp", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot"),
+        *("--trust", "--json"),
     ],
-    "eval": ["run", "--data", "--split", "--protocol", "--by", "--json"],
+    "eval": [
+        *("run", "--data", "--split", "--protocol", "--by", "--length", "--dynamic", "--dynamic-rate", "--mix"),
+        *("--temperature", "--trust", "--json"),
+    ],
+    "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [
         *("what", "--hidden", "--layers", "--batch", "--window", "--rounds", "--precision", "--path"),
         *("--telemetry", "--json"),
     ],
+    "experiment": ["words", "--seeds", "--jobs", "--run", "--out", "--resume", "--quick", "--json"],
+    "tune": [
+        *("words", "--space", "--minutes", "--trials", "--jobs", "--run", "--resume", "--learning-rates"),
+        *("--plot", "--json"),
+    ],
+    "inspect": ["run", "--trust"],
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
-    "runs": ["--json"],
+    "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
     "init": ["file", "--output", "-o"],
 }
+TOPICS = {
+    "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],
+    "units": ["--unit", "--data", "--split", "--tokens", "--length", "--html", "--json", "--plot"],
+    "gradients": ["--data", "--split", "--lags", "--streams", "--initial", "--json", "--plot"],
+    "memory": ["--data", "--split", "--context", "--positions", "--json", "--plot"],
+}
+"""Of `lstm inspect RUN`."""
 
 
 def test_the_commands_and_their_flags():
@@ -32,6 +50,12 @@ def test_the_commands_and_their_flags():
         for name, command in group.commands.items()
     }
     assert found == FLAGS
+
+
+def test_the_topics_of_inspect_and_their_flags():
+    group = typer.main.get_command(app).commands["inspect"]
+    for name, flags in TOPICS.items():
+        assert [flag for p in group.commands[name].params for flag in p.opts] == flags
 
 
 def test_the_flags_of_the_tool_itself():

@@ -161,7 +161,7 @@ def test_settings_that_contradict_each_other_are_refused():
         ({"train": {"batchsize": 1}}, "did you mean train.batch_size?"),
         ({"train": {"dropout": 1}}, "did you mean model.dropout?"),
         ({"model": {"learning-rate": 1}}, "did you mean train.learning_rate?"),
-        ({"telemetry": {"xyzzy": 1}}, "known here: every, gates_every, tensorboard"),
+        ({"telemetry": {"xyzzy": 1}}, "known here: every, gates_every, pictures, tensorboard"),
     ],
 )
 def test_an_unknown_key_suggests_the_nearest_name(values, advice):

@@ -202,3 +202,29 @@ def test_there_is_no_negative_step_and_no_rank_outside() -> None:
         batches[-1]
     with pytest.raises(ValueError, match="rank 2"):
         StreamBatches(np.zeros(100, dtype=np.uint8), 2, 4, 0, rank=2, world_size=2)
+
+
+@given(length=st.integers(2, 30), jitter=st.floats(0.0, 0.9), seed=st.integers(0, 2**40))
+def test_windows_of_other_lengths_cover_every_stream_once(length: int, jitter: float, seed: int) -> None:
+    ids = np.arange(1000, dtype=np.uint16)
+    plain = StreamBatches(ids, 3, length, seed)
+    moved = StreamBatches(ids, 3, length, seed, jitter=jitter)
+    steps = plain.steps_per_epoch
+    assert moved.steps_per_epoch == steps
+    for epoch in range(2):
+        of = range(epoch * steps, (epoch + 1) * steps)
+        for name in ("inputs", "targets"):
+            whole = np.concatenate([getattr(plain[i], name) for i in of])
+            np.testing.assert_array_equal(np.concatenate([getattr(moved[i], name) for i in of]), whole)
+        sizes = [len(moved[i].inputs) for i in of]
+        assert all(abs(size - length) <= jitter * length and size >= 1 for size in sizes)
+
+
+def test_window_borders_are_the_same_on_all_ranks_and_others_in_each_epoch() -> None:
+    ids = np.arange(4000, dtype=np.uint16)
+    ranks = [StreamBatches(ids, 2, 20, 7, rank, 3, jitter=0.5) for rank in range(3)]
+    steps = ranks[0].steps_per_epoch
+    sizes = [[len(batches[i].inputs) for i in range(2 * steps)] for batches in ranks]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0][:steps] != sizes[0][steps:]
+    assert len(set(sizes[0])) > 5

@@ -160,15 +160,17 @@ def test_a_file_or_an_empty_folder_in_the_way(write: Write, settings: Settings) 
 
 def test_half_written_folders_of_killed_processes_go_after_a_day(write: Write, settings: Settings) -> None:
     data = settings(path=write("a.txt", POEM))
-    old, new = Path(data.cache, ".0-1.tmp"), Path(data.cache, ".0-2.tmp")
-    for path in (old, new):
+    old, new = (Path(data.cache, f".{k * 8}-77-{k[0] * 8}.tmp") for k in ("0a", "1b"))
+    foreign = Path(data.cache, ".mine.tmp")  # the folder may be anybody's
+    for path in (old, new, foreign):
         path.mkdir(parents=True)
         (path / "train.ids").write_bytes(b"x")
     two_days_ago = time.time() - 48 * 3600
-    os.utime(old, (two_days_ago, two_days_ago))
+    for path in (old, foreign):
+        os.utime(path, (two_days_ago, two_days_ago))
     prepare_text(data)
     assert not old.exists()
-    assert new.exists()
+    assert new.exists() and foreign.exists()
 
 
 def test_a_full_disk_says_how_much_is_needed(

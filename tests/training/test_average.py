@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lstmcli.config.schema import Train
 from lstmcli.training.average import Average
 
 WORDS = ["train.average=0.9", "train.max_steps=20", "train.learning_rate=0.05"]
@@ -17,13 +18,13 @@ WORDS = ["train.average=0.9", "train.max_steps=20", "train.learning_rate=0.05"]
 def test_the_average_is_the_sum_written_out():
     torch.manual_seed(0)
     model = nn.Linear(3, 2).double()
-    average = Average(model, 0.6)
+    average = Average(model, Train(average=0.6))
     wanted = {name: p.detach().clone() for name, p in model.named_parameters()}
     for step in range(30):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        average.update(step)
+        average.update(step, 0.0)
         decay = min(0.6, (1 + step) / (10 + step))
         for name, parameter in model.named_parameters():
             wanted[name] = decay * wanted[name] + (1 - decay) * parameter.detach()
@@ -33,14 +34,14 @@ def test_the_average_is_the_sum_written_out():
 def test_a_shared_matrix_is_averaged_once_and_stays_shared():
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
-    average = Average(model, 0.9)
+    average = Average(model, Train(average=0.9))
     with average.in_place():
         assert model[1].weight is model[0].weight and len(average.values) == 1
 
 
 def test_in_place_is_given_back_whatever_happens():
     model = nn.Linear(2, 2)
-    average = Average(model, 0.9)
+    average = Average(model, Train(average=0.9))
     raw = model.weight.detach().clone()
     average.values["weight"].add_(1.0)
     with pytest.raises(ZeroDivisionError), average.in_place():
@@ -149,3 +150,97 @@ def test_an_average_of_tied_weights_is_resumed_bit_equal(lab, same):
     same(lab, "whole", "cut")
     assert lab.lstm("generate", "cut", "--length", 5, "--seed", 1).code == 0
     assert "raw.head.weight" not in json.dumps(sorted(lab.checkpoint("cut").tensors))
+
+
+def wander(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+
+
+def test_swa_is_the_plain_mean_from_its_share_of_the_budget_on():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2).double()
+    average = Average(model, Train(average="swa", average_from=0.6))
+    kept = []
+    for step in range(10):
+        wander(model)
+        average.update(step, step / 10)
+        if step < 6:
+            assert torch.equal(average.values["weight"], model.weight)
+        else:
+            kept.append(model.weight.detach().clone())
+            torch.testing.assert_close(
+                average.values["weight"], torch.stack(kept).mean(0), rtol=1e-12, atol=0
+            )
+    with average.in_place():
+        torch.testing.assert_close(model.weight.data, torch.stack(kept).mean(0), rtol=1e-12, atol=0)
+
+
+def test_nt_asgd_begins_when_the_validation_loss_stops_falling():
+    model = nn.Linear(3, 2).double()
+    average = Average(model, Train(average="nt-asgd", average_patience=3))
+    begun = []
+    for loss in (3.0, 2.0, 2.5, 1.9, 2.2, 2.4, 2.3):
+        average.evaluated(loss)
+        begun.append(average.begun)
+    # 2.4 is worse than the best of all but the last three before it (3.0, 2.0).
+    assert begun == [False, False, False, False, False, True, True]
+    torch.manual_seed(0)
+    kept = []
+    for step in range(4):
+        wander(model)
+        average.update(step, 0.0)
+        kept.append(model.weight.detach().clone())
+    torch.testing.assert_close(average.values["weight"], torch.stack(kept).mean(0), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("rule", ["swa", "nt-asgd", 0.9])
+def test_an_average_goes_on_where_a_checkpoint_left_it(rule):
+    settings = Train(average=rule, average_from=0.2, average_patience=1)
+    model = nn.Linear(3, 2).double()
+    one = Average(model, settings)
+
+    def go(average, steps):
+        for step in steps:
+            torch.manual_seed(step)
+            wander(model)
+            average.evaluated(1.0 + step)
+            average.update(step, step / 10)
+
+    go(one, range(5))
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    values, document = {k: v.clone() for k, v in one.values.items()}, json.loads(json.dumps(one.document()))
+    go(one, range(5, 9))
+    model.load_state_dict(weights)
+    two = Average(model, settings)
+    two.restore(values, document)
+    go(two, range(5, 9))
+    assert one.document() == two.document()
+    assert all(torch.equal(v, two.values[k]) for k, v in one.values.items())
+
+
+@pytest.mark.parametrize("rule", ["swa", "nt-asgd"])
+def test_a_run_with_a_late_average_ends_the_same_when_it_is_stopped(lab, rule):
+    words = [f"train.average={rule}", "train.average_patience=1", "train.learning_rate=0.05",
+             "evaluation.every=4", "train.gradient_noise=0.01", "train.sequence_jitter=0.5"]  # fmt: skip
+    lab.train("whole", *words)
+    lab.process(
+        "train",
+        "config.yaml",
+        *words,
+        "--run",
+        "cut",
+        faults=[("lstmcli.training.loop:_step", 15, "SIGKILL")],
+    )
+    assert lab.lstm("train", "--resume", "cut").code == 0
+    one, two = lab.checkpoint("whole"), lab.checkpoint("cut")
+    assert one.tensors.keys() == two.tensors.keys()
+    assert all(np.array_equal(v, two.tensors[k]) for k, v in one.tensors.items())
+    assert one.document["average"] == two.document["average"]
+    if rule == "nt-asgd":  # which has had no reason to begin
+        assert len(one.document["average"]["losses"]) > 2
+        return
+    assert one.document["average"]["count"] > 0
+    raw = [name for name in one.tensors if name.startswith("raw.")]
+    assert any(not np.array_equal(one.tensors[k], one.tensors[k.replace("raw.", "model.")]) for k in raw)

@@ -92,8 +92,8 @@ def test_a_sample_of_a_model_out_of_range_does_not_end_the_run(lab):
 def test_weights_that_an_update_made_infinite_are_not_saved(lab, monkeypatch):
     original = loop._step
 
-    def overflow(session, done):
-        window = original(session, done)
+    def overflow(session, *rest):
+        window = original(session, *rest)
         if session.state.progress.step == 15:
             with torch.no_grad():
                 session.state.model.head.weight[0, 0] = math.inf

@@ -10,7 +10,7 @@ import torch
 from lstmcli.config.schema import Model, Train
 from lstmcli.errors import ConfigError
 from lstmcli.model.text import TextModel
-from lstmcli.training.optimizer import make_optimizer
+from lstmcli.training.optimizer import add_noise, make_optimizer
 from lstmcli.training.state import Progress, TrainState
 
 OPTIONS = {
@@ -26,6 +26,7 @@ OPTIONS = {
     "ASGD": {},
     "Rprop": {},
     "Adafactor": {},
+    "Muon": {"momentum": 0.9, "betas": [0.9, 0.99]},
 }
 
 
@@ -74,10 +75,29 @@ def test_every_optimizer_of_this_torch_is_tested_or_refused():
         for n in dir(torch.optim)
         if isinstance(getattr(torch.optim, n), type) and n not in ("Optimizer", "LBFGS", "SparseAdam")
     }
-    assert names - set(OPTIONS) <= {"Muon"}  # for matrices only: it says so itself
-    if "Muon" in names:
-        with pytest.raises(ConfigError, match="Muon"):
-            make("Muon")
+    assert names == set(OPTIONS)
+
+
+def test_muon_moves_the_matrices_of_layers_and_adamw_all_else():
+    model, optimizer = make("Muon", optimizer_options={"betas": [0.9, 0.99], "momentum": 0.8, "ns_steps": 3})
+    twin = small_model()
+    matrices = [p for n, p in twin.named_parameters() if n.startswith("layers.") and p.dim() == 2]
+    others = [p for n, p in twin.named_parameters() if not (n.startswith("layers.") and p.dim() == 2)]
+    alone = [
+        torch.optim.Muon(
+            matrices, lr=0.05, weight_decay=0.0, momentum=0.8, ns_steps=3, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=0.05, betas=(0.9, 0.99), weight_decay=0.0, fused=True),
+    ]
+    updates(model, optimizer, range(4))
+    for step in range(4):
+        ids = torch.randint(9, (8, 3), generator=torch.Generator().manual_seed(step))
+        twin.zero_grad()
+        twin.loss(ids[:-1], ids[1:], twin.initial_state(3))[0].backward()
+        for each in alone:
+            each.step()
+    for (name, one), two in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, two), name
 
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adafactor"])
@@ -167,3 +187,16 @@ def test_through_the_command_line(lab, words):
     refused = lab.lstm("train", "config.yaml", *words, "--run", "r")
     assert refused.code == 3 and "train.optimizer" in refused.err
     assert not lab.path("r").exists()
+
+
+def test_gradient_noise_has_the_variance_it_should():
+    parameter = torch.nn.Parameter(torch.zeros(200, 500))
+    frozen = torch.nn.Parameter(torch.zeros(3))
+    for step, variance in ((0, 0.3), (99, 0.3 / 100**0.55)):
+        parameter.grad = torch.ones_like(parameter)
+        torch.manual_seed(step)
+        add_noise([parameter, frozen], 0.3, step)
+        noise = parameter.grad - 1.0
+        assert float(noise.var()) == pytest.approx(variance, rel=0.03)
+        assert abs(float(noise.mean())) < 0.01
+    assert frozen.grad is None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.output import print_json
+from lstmcli.cli.trust import Trust
+from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
@@ -22,21 +24,27 @@ app = typer.Typer(
     help="Look inside a trained model.",
     epilog="Examples:  lstm inspect latest gates  ·  lstm inspect shakespeare units --plot units.png",
 )
+TRUST = "lstmcli.trust"
 
 
 @app.callback()
 def group(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
+    trust: Trust = False,
 ) -> None:
-    context.obj = run
+    context.obj, context.meta[TRUST] = run, trust
 
 
 def load_run(context: typer.Context) -> Run | SeriesRun:
     """The run that stands before the topic on the command line."""
-    from lstmcli.api import load
+    from lstmcli.api import Run, load
+    from lstmcli.api_series import SeriesRun
 
-    return load(str(context.obj))
+    loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
+    if not isinstance(loaded, (Run, SeriesRun)):
+        raise UsageError("lstm inspect is for runs that learned a text or to forecast series")
+    return loaded
 
 
 def show(finding: Finding, as_json: bool, plot: Path | None) -> None:
@@ -55,9 +63,10 @@ def _draw(finding: Finding, plot: Path) -> None:
     import sys
 
     from lstmcli.pictures import save_figure
+    from lstmcli.terminal import sanitize
 
     figures = finding.figures()
     for name, figure in figures.items():
         path = plot if len(figures) == 1 else plot.with_name(f"{plot.stem}-{name}{plot.suffix}")
         save_figure(figure, path)
-        print(f"wrote {path}", file=sys.stderr)
+        print(f"wrote {sanitize(str(path))}", file=sys.stderr)

@@ -207,7 +207,7 @@ def _loaded(path: Path, found: Scan, roles: Roles, settings: Data) -> Table:
     for name in roles.columns:
         if name not in columns:
             raise missing_column(name, columns, path, "needed as in the first file")
-    marks = [*roles.time, *([roles.group] if roles.group else [])] or roles.targets
+    marks = [*roles.time, *([] if roles.group is None else [roles.group])] or roles.targets
     return load(path, found, roles.columns, roles.numeric, settings.missing, marks)
 
 

@@ -65,7 +65,7 @@ def assign_roles(settings: Data, head: pl.DataFrame, path: Path, meta: dict[str,
     columns = head.columns
     if layout == "rows" and group is None and not is_numeric(head.to_series(0)):
         group = columns[0]
-    parts = {"time": time, "group": [group] if group else [], "known": settings.known}
+    parts = {"time": time, "group": [] if group is None else [group], "known": settings.known}
     parts |= {"past": settings.past, "static": settings.static}
     target = meta["targets"] if meta and layout != "rows" else settings.target
     parts["target"] = [target] if isinstance(target, str) else list(target or [])

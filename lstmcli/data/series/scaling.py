@@ -12,6 +12,8 @@ from lstmcli.data.series.panel import Panel, SeriesData
 from lstmcli.errors import DataError, RunError
 
 Floats = npt.NDArray[np.float64]
+TRANSFORMS = ("none", "log", "log1p", "box-cox")
+LARGEST = 1e150  # whose square is still a number
 RELATIVE = 1e-8
 """A deviation below this share of the values' size is that of a constant series."""
 
@@ -35,6 +37,7 @@ class Scaler:
         """Figures of the training part. DataError where a transform does not fit the values."""
         panel = data.panel
         _check_range(panel, transform)
+        _check_size(panel)
         train = [
             panel.values[begin : begin + end]
             for begin, end in zip(panel.offsets[:-1], data.train_end, strict=True)
@@ -50,6 +53,7 @@ class Scaler:
         """The figures for the series of another table: a known name keeps its own; a new series gets
         those of its values there."""
         _check_range(panel, self.transform)
+        _check_size(panel)
         place = {name: k for k, name in enumerate(names)}
         each = [panel.values[b:e] for b, e in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
         center, scale, deviation = _figures(each, self.transform, self.exponent, scaling)
@@ -92,6 +96,8 @@ class Scaler:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"the scaling in the checkpoint is damaged: {error}") from error
+        sound = sound and all(bool(np.isfinite(values).all()) for values in arrays.values())
+        sound = sound and found.transform in TRANSFORMS and bool((found.scale > 0.0).all())
         if not sound or found.exponent.shape != (found.center.shape[1],):
             raise RunError("the scaling in the checkpoint is damaged: its parts do not fit each other")
         return found
@@ -126,6 +132,25 @@ def _moments(parts: list[Floats]) -> tuple[Floats, Floats]:
     return center, scale
 
 
+def _check_size(panel: Panel) -> None:
+    bad = np.argwhere(np.abs(panel.values) > LARGEST)
+    if len(bad):
+        position, channel = (int(k) for k in bad[0])
+        where = _place(panel, position)
+        raise DataError(
+            f"{panel.targets[channel]} has {panel.values[position, channel]:g} ({where}), "
+            "whose square is beyond all numbers",
+            "correct it there, or leave the cell empty if the value is missing",
+        )
+
+
+def _place(panel: Panel, position: int) -> str:
+    """Where a value is, in words."""
+    series = int(np.searchsorted(panel.offsets, position, side="right")) - 1
+    where = f"step {position - int(panel.offsets[series]) + 1}"
+    return f"series {panel.names[series]}, {where}" if panel.names[series] else where
+
+
 def _check_range(panel: Panel, transform: str) -> None:
     limits = {"log": 0.0, "box-cox": 0.0, "log1p": -1.0}
     if transform not in limits:
@@ -134,10 +159,7 @@ def _check_range(panel: Panel, transform: str) -> None:
     if not len(bad):
         return
     position, channel = (int(k) for k in bad[0])
-    series = int(np.searchsorted(panel.offsets, position, side="right")) - 1
-    where = f"step {position - int(panel.offsets[series]) + 1}"
-    if panel.names[series]:
-        where = f"series {panel.names[series]}, {where}"
+    where = _place(panel, position)
     raise DataError(
         f"forecast.transform {transform} needs values above {limits[transform]:g}; "
         f"{panel.targets[channel]} has {panel.values[position, channel]:g} ({where})",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -210,6 +213,26 @@ def _no_number(table: Table, name: str, row: int) -> DataError:
     return DataError(f"{table.place(row)}: column {name}: {shown!r} is not a number", hint)
 
 
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Nothing reaches standard error: where the reader panics it prints a traceback of its own there,
+    past Python's streams."""
+    try:
+        before = os.dup(2)
+    except OSError:  # closed: nothing can reach it
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stderr.flush()
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
+
+
 class _parquet_errors:
     """Whatever the reader says of a damaged file becomes a DataError."""
 
@@ -217,11 +240,13 @@ class _parquet_errors:
         self.path = path
 
     def __enter__(self) -> None:
-        return None
+        self._quiet = quiet_stderr()
+        self._quiet.__enter__()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         import polars as pl
 
+        self._quiet.__exit__(None, None, None)
         if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException) or (
             isinstance(error, OSError) and error.errno is None
         ):

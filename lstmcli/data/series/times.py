@@ -20,6 +20,7 @@ LEAST = (None, 1, 1, 0, 0, 0)
 MOST = (None, 12, 31, 23, 59, 59)
 NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y-%m")
 OFFSET = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+LATEST = 250_000_000_000_000_000  # microseconds from 1970 to the year 9892
 HINT = "write times as 2016-07-01, 2016-07-01 05:00:00 or 2016-07-01T05:00:00Z (year first), or whole numbers"
 
 
@@ -50,7 +51,7 @@ def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
 
     column = table.frame[name]
     if column.dtype.is_temporal() and column.dtype != pl.Time and column.dtype != pl.Duration:
-        return column.cast(pl.Datetime("us")).to_physical().to_numpy().astype(np.int64), False
+        return _stored(column, table, name), False
     numbers = whole_numbers(column)
     if numbers is None:
         return _text_times(column.cast(pl.String), table, name), False
@@ -63,6 +64,22 @@ def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
     if bool(dates.all()) and _first_wrong(parts) is None:
         return _from_parts(parts), False
     return numbers, True
+
+
+def _stored(column: pl.Series, table: Table, name: str) -> Int:
+    """Microseconds since 1970 of dates and timestamps as a Parquet file stores them. By arithmetic: for what
+    lies outside the calendar the library ends in a panic."""
+    import polars as pl
+
+    stored = column.to_physical().to_numpy().astype(np.int64)
+    unit = "d" if column.dtype == pl.Date else getattr(column.dtype, "time_unit", "us")
+    scale, divisor = {"d": (86_400_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[unit]
+    bad = np.abs(stored // divisor) > LATEST // scale
+    if bad.any():
+        raise DataError(
+            f"{table.place(int(bad.argmax()))}: column {name}: the time is outside the calendar", HINT
+        )
+    return stored * scale // divisor
 
 
 def whole_numbers(column: pl.Series) -> Int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,25 @@ from lstmcli.inference.series.baselines import BASELINES, naive2
 from lstmcli.inference.series.evaluate import Scales, add_to_board, evaluate_series, in_batches, spread
 from lstmcli.inference.series.forecaster import Forecaster, Prediction
 from lstmcli.inference.series.metrics import ScoreBoard, owa
+from lstmcli.tables import Table
 
 SEASONS = 7
 """Seasons of history that the baselines see at least."""
 FULL = 5000
 """Series up to which Naive2, which reads all of a series, is made."""
+
+COLUMNS = (
+    "mse", "mae", "rmse", "scaled_mse", "scaled_mae", "smape", "mape", "mase", "owa", "crps",
+    "coverage", "width",
+)  # fmt: skip
+MEANINGLESS = 1e4  # percent
+NAMES = {
+    "naive": "last value",
+    "seasonal_naive": "last season",
+    "drift": "last value and drift",
+    "seasonal_mean": "mean of the last seasons",
+    "naive2": "Naive2",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,23 @@ class SeriesReport:
             "baselines": self.baselines,
         }
         return found | ({"rows": self.rows} if self.rows else {})
+
+    def tables(self) -> list[Table]:
+        """The model above what costs nothing, in the same metrics; then the rows by step or series."""
+        metrics = self.metrics
+        windows, points = int(metrics["windows"]), int(metrics["points"])
+        title = f"{windows:,} windows, {self.horizon} steps ahead, {points:,} values; season {self.season}"
+        # A value near zero makes a percentage of it meaningless.
+        shown = [k for k in COLUMNS if k in metrics and (k != "mape" or metrics[k] < MEANINGLESS)]
+        rows = [["this model", *(_number(metrics.get(k)) for k in shown)]]
+        for name, found in self.baselines.items():
+            rows.append([NAMES.get(name, name), *(_number(found.get(k)) for k in shown)])
+        tables = [Table(title, ["", *(k.replace("_", " ") for k in shown)], rows)]
+        if self.rows:
+            names = [k for k in self.rows[0] if k in ("group", "target", "step") or k in shown]
+            details = [[_number(row.get(k)) for k in names] for row in self.rows]
+            tables.append(Table("", names, details))
+        return tables
 
 
 def report_on_series(
@@ -113,3 +145,15 @@ def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict
                     point[k, :, c] = naive2(panel.values[begin : begin + origin, c], horizon, season)
             add_to_board(boards["naive2"], series, Prediction(point, None, batch.target), scales)
     return {name: board.summary() for name, board in boards.items()}
+
+
+def _number(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return str(value)
+    if value == 0.0 or 0.001 <= abs(value) < 10.0:
+        return f"{value:.3f}"
+    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:.3e}"

@@ -9,7 +9,7 @@ no allocation, and one product per layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
@@ -161,6 +161,15 @@ class LSTMDecoder:
         np.add(state.logits, self._head_bias, out=state.logits)
         return state.logits.T
 
+    def units(self) -> list[int]:
+        """How many units each layer has."""
+        return [self.hidden_size] * self.num_layers
+
+    def hold(self, state: LSTMState, units: Iterable[tuple[int, int, float]]) -> None:
+        """Set the cell states of (layer, unit, value) in every text."""
+        for layer, unit, value in units:
+            state.layers[layer].cell[unit] = value
+
     def _read(self, ids: Ids, state: LSTMState) -> Floats:
         """What is added to the first layer's product: looked up (N, 4H), or the bias (4H,)."""
         if self._tabulated:
@@ -248,6 +257,30 @@ class TorchDecoder:
             logits, state.value = self._model.step(symbols, state.value)
             found: Floats = logits.float().cpu().numpy()
             return found
+
+
+    def units(self) -> list[int]:
+        """How many units each layer of a stack of layers carries a state of."""
+        state, held = self.initial_state(1).value, self._held()
+        return [layer[k].shape[1] for layer, k in zip(state, held, strict=True)]
+
+    def hold(self, state: _TorchState, units: Iterable[tuple[int, int, float]]) -> None:
+        """Set the states that (layer, unit, value) carry in every text."""
+        import torch
+
+        with torch.inference_mode():
+            value, held = [list(layer) for layer in state.value], self._held()
+            for layer, unit, wanted in units:
+                changed = value[layer][held[layer]].clone()  # outputs may share its memory
+                changed[:, unit] = wanted
+                value[layer][held[layer]] = changed
+            state.value = tuple(tuple(layer) for layer in value)
+
+    def _held(self) -> list[int]:
+        """Of each layer, the place of its cell state, or of its hidden state where there is none."""
+        model: Any = self._model
+        names = [layer.cell.state for layer in model.layers.layers]
+        return [state.index("cell") if "cell" in state else 0 for state in names]
 
 
 def _select(value: Any, one: Any, two: Any, index: Any) -> Any:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def has_numpy_decoder(settings: Model) -> bool:
     """Whether text can be generated without importing torch."""
-    return settings.cell == "lstm"
+    plain = not (settings.residual or settings.sum_outputs or settings.mixtures > 1)
+    return settings.cell == "lstm" and plain and len(set(settings.sizes)) == 1
 
 
 def decoder_of_model(model: TextModel) -> Decoder:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,36 +70,56 @@ def evaluate_text(
     batch_size: int,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], None] | None = None,
+    temperature: float = 1.0,
+    losses: np.ndarray | None = None,
+    part: slice = slice(None),
 ) -> Score | None:
     """Score a split. `ids` may be a memory map; only what is being read lies in memory.
+
+    Args:
+        temperature: what the logits are divided by; below 1 makes the predictions sharper.
+        losses: filled, if given, with the nats of each of `ids[1:]`.
+        part: of the rows; the others are left to somebody else.
 
     Returns None when `stop` asked to end early.
     """
     if len(ids) < 2:
         raise DataError(f"the text to evaluate has {len(ids)} symbols; at least 2 are needed")
-    rows = rows_of(protocol, len(ids))
-    device = model.head.weight.device
+    rows = rows_of(protocol, len(ids))[part]
     total = torch.zeros(3, dtype=torch.float64)  # loss, right, count; some devices have no fp64
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
             for group in _groups(rows, batch_size):
-                for inputs, targets, state in _windows(model, ids, group, batch_size):
+                for window, carrier in _windows(model, ids, group, batch_size):
                     if stop():
                         return None
-                    total += _sums(model, inputs.to(device), targets.to(device), state)
+                    nats, right = _score(model, window, carrier, temperature)
+                    scored = window.targets != IGNORED
+                    sums = [nats[scored].double().sum(), right[scored].sum().double(), scored.sum().double()]
+                    total += torch.stack(sums)
+                    if losses is not None:
+                        losses[window.places[scored].numpy()] = nats[scored].numpy()
                 if on_progress is not None:
                     on_progress(group[-1].end, len(ids))
     finally:
         model.train(training)
     loss, right, count = total.tolist()
-    return Score(loss / count, right / count, int(count))
+    return Score(loss / max(1.0, count), right / max(1.0, count), int(count))
 
 
 def _groups(rows: list[Row], size: int) -> Iterator[list[Row]]:
     for first in range(0, len(rows), size):
         yield rows[first : first + size]
+
+
+class _Window(NamedTuple):
+    """Part of a group of rows, each (T, B)."""
+
+    inputs: Tensor
+    targets: Tensor  # IGNORED where nothing is scored
+    places: Tensor  # of the inputs in the text
 
 
 class _Carrier:
@@ -110,29 +131,30 @@ class _Carrier:
 
 def _windows(
     model: TextModel, ids: np.ndarray, group: list[Row], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor, _Carrier]]:
+) -> Iterator[tuple[_Window, _Carrier]]:
     """Windows (T, B) of a group of rows, B always the same, with what is not scored masked."""
     carrier = _Carrier(model, batch_size)
     longest = max(row.end - row.start for row in group)
     step = max(16, min(WINDOW, LOGITS // (batch_size * model.vocabulary_size)))
     for offset in range(0, longest, step):
         size = min(step, longest - offset)
-        inputs = np.zeros((size, batch_size), dtype=np.int64)
+        inputs, places = np.zeros((2, size, batch_size), dtype=np.int64)
         targets = np.full((size, batch_size), IGNORED, dtype=np.int64)
         for column, row in enumerate(group):
             begin, end = row.start + offset, min(row.start + offset + size, row.end)
             if begin < end:
                 inputs[: end - begin, column] = ids[begin:end]
+                places[: end - begin, column] = np.arange(begin, end)
                 targets[: end - begin, column] = ids[begin + 1 : end + 1]
                 targets[: max(0, min(row.scored, end) - begin), column] = IGNORED
-        yield torch.from_numpy(inputs), torch.from_numpy(targets), carrier
+        yield _Window(*map(torch.from_numpy, (inputs, targets, places))), carrier
 
 
-def _sums(model: TextModel, inputs: Tensor, targets: Tensor, carrier: _Carrier) -> Tensor:
-    """Summed loss, right guesses and count of one window; moves the carried state on."""
-    logits, carrier.state = model(inputs, carrier.state)
-    logits, targets = logits.flatten(0, 1).float(), targets.flatten()
-    loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
-    right = (logits.argmax(-1) == targets).sum()
-    count = (targets != IGNORED).sum()
-    return torch.stack([loss.sum(), right.float(), count.float()]).cpu().double()
+def _score(model: TextModel, window: _Window, carrier: _Carrier, temperature: float) -> tuple[Tensor, Tensor]:
+    """Nats (T, B) and right guesses (T, B) of one window, on the CPU; moves the carried state on."""
+    device = model.head.weight.device
+    logits, carrier.state = model(window.inputs.to(device), carrier.state)
+    logits, targets = logits.flatten(0, 1).float() / temperature, window.targets.to(device).flatten()
+    nats = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+    right = logits.argmax(-1) == targets
+    return nats.cpu().view(window.inputs.shape), right.cpu().view(window.inputs.shape)

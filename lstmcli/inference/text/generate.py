@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ from lstmcli.inference.text.sampling import Sampler, check_options
 
 OnText = Callable[[int, str], None]
 
-# C0 but for newline and tab, DEL, C1; overrides and isolates of the writing direction, which can
-# make a terminal show a line as something else; surrogates, which it cannot show at all.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 NAMED = 10  # characters that a notice lists
 
 
@@ -205,16 +201,6 @@ def unseen_notice(vocabulary: Symbols, prompt: str) -> str | None:
     return (
         f"characters of the prompt that training never saw: {named}{more}; each is read as the unknown symbol"
     )
-
-
-def sanitize(text: str) -> str:
-    """Text that is safe on a terminal: control characters become escapes such as \\x1b, \\u202e."""
-    return CONTROLS.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _read_prompt(decoder: Decoder, ids: npt.NDArray[Any], num: int) -> tuple[Any, Any]:

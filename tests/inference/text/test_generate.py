@@ -15,7 +15,6 @@ from lstmcli.inference.text.generate import (
     GenerateOptions,
     generate,
     notices,
-    sanitize,
     unseen_notice,
 )
 
@@ -234,20 +233,6 @@ def test_a_notice_lists_at_most_ten_characters():
     assert found is not None
     assert "'J' (U+004A) and 3 more;" in found
     assert unseen_notice(BYTES, "é😀") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain é 😀\n\ttext \\x1b", "plain é 😀\n\ttext \\x1b"),
-        ("\x1b[31mred\x00\r\x7f", "\\x1b[31mred\\x00\\x0d\\x7f"),
-        ("\x80\x9b\x9f\xa0", "\\x80\\x9b\\x9f\xa0"),
-        ("\u202a\u202e\u2066\u2069", "\\u202a\\u202e\\u2066\\u2069"),
-        ("\udcff", "\\udcff"),
-    ],
-)
-def test_what_could_steer_a_terminal_becomes_visible(text, shown):
-    assert sanitize(text) == shown
 
 
 @pytest.mark.parametrize(

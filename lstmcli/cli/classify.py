@@ -1,0 +1,79 @@
+"""`lstm generate` of a classifier: the class of a text, or of every row or group of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstmcli.cli.output import print_json, print_line, print_text
+from lstmcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.api_sequence import ClassifierRun, Prediction, SyntheticRun
+
+LIKELIEST = 5
+"""Classes that are shown of one text."""
+
+
+def write_classes(
+    run: ClassifierRun | SyntheticRun,
+    text: str | None,
+    table: Path | None,
+    output: Path | None,
+    as_json: bool,
+    others: dict[str, Any],
+) -> None:
+    """Classify `text` or the rows of `table`. Without --output and --json CSV goes to standard output, or
+    for one text a few lines. `others`: options that have no place here."""
+    if run.config.data.kind == "synthetic":
+        raise UsageError("a synthetic task has nothing to write", f"lstm eval {run.directory.name}")
+    if named := [name for name, value in others.items() if value]:
+        raise UsageError(
+            f"{', '.join(named)}: this run is a classifier", "give it --prompt, --prompt-file or --input"
+        )
+    if (text is None) == (table is None):
+        found = "none of them" if text is None else "both"
+        raise UsageError(f"a classifier needs a text (--prompt) or a table (--input); found {found}")
+    predictions = run.classify([text] if text is not None else str(table))  # type: ignore[union-attr]
+    if output is not None:
+        output.write_text(to_csv(predictions), encoding="utf-8", newline="")
+    if as_json:
+        print_json(_result(run, predictions))
+    elif output is not None:
+        print_line(f"wrote {output}")
+    elif text is not None:
+        _show(predictions[0])
+    else:
+        print_text(to_csv(predictions))
+
+
+def to_csv(predictions: list[Prediction]) -> str:
+    """A row per sequence: its row or group, its class, how likely that is, and a column per class."""
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    classes = list(predictions[0].probabilities) if predictions else []
+    writer.writerow(["sequence", "label", "probability", *(f"p_{name}" for name in classes)])
+    for found in predictions:
+        shares = [f"{found.probabilities[name]:.6g}" for name in classes]
+        writer.writerow([found.name, found.label, f"{found.probabilities[found.label]:.6g}", *shares])
+    return made.getvalue()
+
+
+def _result(run: ClassifierRun | SyntheticRun, predictions: list[Prediction]) -> dict[str, Any]:
+    rows = [
+        {"sequence": p.name, "label": p.label, "probability": p.probabilities[p.label],
+         "probabilities": p.probabilities}
+        for p in predictions
+    ]  # fmt: skip
+    return {"run": run.directory.name, "step": run.step, "rows": rows}
+
+
+def _show(found: Prediction) -> None:
+    ranked = sorted(found.probabilities.items(), key=lambda pair: -pair[1])[:LIKELIEST]
+    width = max(len(name) for name, _ in ranked)
+    for name, share in ranked:
+        print_line(f"{name.ljust(width)}  {100.0 * share:5.1f}%")
+    sys.stdout.flush()

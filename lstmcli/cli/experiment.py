@@ -1,0 +1,199 @@
+"""lstm experiment: claims put to the test, and ablations, as grids of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstmcli.cli.output import print_json, print_rows
+from lstmcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.experiments.grid import Plan, Trial
+    from lstmcli.experiments.results import Results
+
+
+def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE] [KEY=VALUE]...",
+            help="An experiment of configs/experiments or a file; then settings for every trial. "
+            "Nothing, or list: what there is.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="How many seeds (default: those of the file).")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=0, help="Trials side by side (default: cores / threads of a trial)."),
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Name of the directory under runs/.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the table and picture to this folder, too: NAME.md, NAME.png."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with an experiment's directory.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed and the file's quick settings: a look, not a result.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Put a claim to the test: train every variant with several seeds, and compare.
+
+    Every trial is an ordinary run: tensorboard --logdir runs/experiment-... shows them all.
+
+    \b
+    Examples:
+      lstm experiment
+      lstm experiment forget-bias
+      lstm experiment copy --seeds 5 --jobs 4
+      lstm experiment my-ablation.yaml train.max_steps=500
+      lstm experiment --resume runs/experiment-copy-20260101-120000
+    """
+    name, overrides = _split(words or [])
+    if name in (None, "list") and resume is None:
+        _list(as_json)
+        return
+    plan, todo, folder = _prepare(name, overrides, seeds, quick, run, resume)
+    from lstmcli.telemetry.console import Console
+
+    results = _conduct(plan, todo, folder, _jobs(jobs, todo), Console())
+    _write(results, folder, out)
+    if as_json:
+        print_json({"directory": str(folder), **results.document()})
+    else:
+        _print(results, folder)
+    _complain(results, folder)
+
+
+def _complain(results: Results, folder: Path) -> None:
+    """A trial that came to nothing is an error, after all that could be shown has been."""
+    failed = [record for record in results.records if record["state"] == "failed"]
+    if failed:
+        from lstmcli.errors import RunError
+
+        raise RunError(
+            f"{len(failed)} of {len(results.records)} trials failed, first {failed[0]['trial']}: "
+            f"{failed[0]['message'].removeprefix('error: ')}",
+            f"their words are in {folder}/logs; try them again with --resume {folder}",
+        )
+
+
+def _split(words: list[str]) -> tuple[str | None, list[str]]:
+    from lstmcli.cli.train import split_words
+
+    return split_words(words)
+
+
+def _list(as_json: bool) -> None:
+    from lstmcli.experiments.schema import FOLDER, experiment_files, load_experiment
+
+    found: list[tuple[str, str, float | None]] = []
+    for path in experiment_files():
+        experiment, _ = load_experiment(path)
+        found.append((path.stem, experiment.title, experiment.takes))
+    if as_json:
+        names = ("name", "title", "minutes")
+        print_json({"experiments": [dict(zip(names, one, strict=True)) for one in found]})
+    elif not found:
+        print(f"no experiments in {FOLDER}; give a file")
+    else:
+        rows = [[name, title, f"{minutes:g} min" if minutes else ""] for name, title, minutes in found]
+        print_rows([["name", "title", "on two cores"], *rows], right=2)
+
+
+def _prepare(
+    name: str | None,
+    overrides: list[str],
+    seeds: int | None,
+    quick: bool,
+    run: str | None,
+    resume: Path | None,
+) -> tuple[Plan, list[Trial], Path]:
+    from lstmcli.experiments.conduct import make_folder
+    from lstmcli.experiments.grid import load_plan, make_plan, trials
+    from lstmcli.rundir import RUNS
+
+    if resume is not None:
+        if name or overrides or seeds or quick or run:
+            raise UsageError("--resume goes on with an experiment as it began", "give it with --jobs only")
+        folder = resume if resume.is_dir() else RUNS / resume
+        plan = load_plan(folder)
+        return plan, trials(plan), folder
+    plan, lines = make_plan(str(name), tuple(overrides), seeds, quick)
+    todo = trials(plan, lines)  # every config is checked before the first one is trained
+    folder = make_folder(plan.name, run, RUNS)
+    plan.save(folder)
+    return plan, todo, folder
+
+
+def _jobs(asked: int | None, todo: list[Trial]) -> int:
+    if asked is not None:
+        return asked
+    import os
+
+    threads = max(trial.config.train.threads or 1 for trial in todo)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: Any) -> Results:
+    import time
+
+    from lstmcli.experiments.conduct import conduct
+    from lstmcli.experiments.results import Results, describe
+    from lstmcli.telemetry.console import duration
+
+    console.line(f"{plan.experiment.title}: {len(todo)} trials, {jobs or 1} at a time, in {folder}")
+    done, began = 0, time.perf_counter()
+
+    def report(trial: Trial, record: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        console.line(f"{done:>3}/{len(todo)}  {trial.name}: {describe(record)}")
+        console.data_progress(plan.name, done, len(todo))
+
+    console.data_progress(plan.name, 0, len(todo))
+    try:
+        records = conduct(folder, plan, todo, jobs, report)
+    finally:
+        console.end_data()
+    console.line(f"done in {duration(time.perf_counter() - began)}")
+    return Results(plan, records)
+
+
+def _write(results: Results, folder: Path, out: Path | None) -> None:
+    """results.json, results.md and figure.png in the directory, and by the experiment's name in `out`."""
+    from lstmcli.errors import ResourceError
+    from lstmcli.pictures import save_figure
+    from lstmcli.rundir import write_atomic, write_json_atomic
+    from lstmcli.tables import to_markdown
+
+    page = "\n".join(to_markdown(table) for table in results.tables())
+    figure = results.figures()["figure"]
+    write_json_atomic(folder / "results.json", results.document())
+    places = [(folder / "results.md", folder / "figure.png")]
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(f"cannot make {out}: {error.strerror or error}") from error
+        places.append((out / f"{results.plan.name}.md", out / f"{results.plan.name}.png"))
+    for table, picture in places:
+        write_atomic(table, page.encode())
+        save_figure(figure, picture)
+
+
+def _print(results: Results, folder: Path) -> None:
+    import sys
+
+    from lstmcli.tables import to_text
+
+    print("\n".join(to_text(table) for table in results.tables()), end="")
+    print(f"wrote {folder}/results.json, results.md and figure.png", file=sys.stderr)

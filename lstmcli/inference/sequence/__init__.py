@@ -1,0 +1,1 @@
+"""How good answers about whole sequences are; classes of new ones."""

@@ -1,0 +1,1 @@
+"""Search: better settings for a config, on a budget of minutes."""

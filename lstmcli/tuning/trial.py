@@ -1,0 +1,63 @@
+"""One trial of a search: `python -m lstmcli.tuning.trial FOLDER NAME` trains FOLDER/configs/NAME.yaml as
+the run FOLDER/NAME. It ends when its standard input is closed, so that nothing outlives the search."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from lstmcli.config.load import load_config
+from lstmcli.errors import DivergedError, Interrupted, LstmError
+from lstmcli.telemetry.console import Console
+from lstmcli.terminal import sanitize
+from lstmcli.training.loop import train
+from lstmcli.training.session import assemble, set_run_state, start
+from lstmcli.training.signals import StopSignals
+
+
+def run_trial(folder: Path, name: str) -> None:
+    """Train the run of a trial to its end. LstmError: it came to nothing."""
+    config = load_config(folder / "configs" / f"{name}.yaml")
+    state = "failed"
+    with ExitStack() as stack:
+        console = Console(quiet=True)
+        parts = assemble(config, console)
+        session = start(parts, name, name, console, stack, root=folder)
+        try:
+            with StopSignals() as stop, session.console:
+                train(session, stop)
+            state = "complete"
+        except DivergedError:
+            state = "diverged"
+            raise
+        except Interrupted:
+            state = "interrupted"
+            raise
+        finally:
+            set_run_state(session.run, state)
+
+
+def main(folder: str, name: str) -> int:
+    """The exit code of a trial's process; what went wrong is said on standard error."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run_trial(Path(folder), name)
+    except LstmError as error:
+        print(f"error: {sanitize(str(error))}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Standard input is a pipe that the parent holds open and writes nothing to: its end is the end."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

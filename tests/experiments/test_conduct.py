@@ -1,0 +1,134 @@
+"""Trials side by side in processes of their own: what becomes of them, and of those that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from lstmcli.errors import Interrupted, Terminated, UsageError
+from lstmcli.experiments import conduct
+from lstmcli.experiments.grid import trials
+
+# What stands in for a trial: it writes its record at once, fails, or waits to be ended.
+DONE = """
+import json, sys, time
+record = {{"trial": {name!r}, "variant": {variant!r}, "at": None, "seed": {seed}, "state": "complete",
+           "numbers": {{"best_loss": 1.0}}, "curves": {{}}, "began": time.time()}}
+from pathlib import Path
+path = Path({folder!r}) / {name!r}
+path.mkdir()
+time.sleep({sleep})
+record["ended"] = time.time()
+(path / "trial.json").write_text(json.dumps(record))
+"""
+FAILS = "import sys; sys.exit('error: no such luck')"
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Let each trial be a small script, by the name of its variant."""
+
+    def use(scripts, sleep=0.0):
+        def command(folder, trial):
+            script = scripts.get(trial.variant, DONE).format(
+                name=trial.name, variant=trial.variant, seed=trial.seed, folder=str(folder), sleep=sleep
+            )
+            return [sys.executable, "-I", "-c", script]
+
+        monkeypatch.setattr(conduct, "_command", command)
+
+    return use
+
+
+def conducted(desk, jobs=2, **changes):
+    plan = desk.plan(**changes)
+    folder = desk.place(plan)
+    told = []
+    records = conduct.conduct(
+        folder, plan, trials(plan), jobs, lambda t, r: told.append((t.name, r["state"]))
+    )
+    return records, told, folder
+
+
+def test_all_records_come_in_the_order_of_the_grid(desk, stand_in):
+    stand_in({})
+    records, told, _ = conducted(desk)
+    assert [r["trial"] for r in records] == ["narrow-seed1", "narrow-seed2", "wide-seed1", "wide-seed2"]
+    assert sorted(told) == sorted((r["trial"], "complete") for r in records)
+
+
+def test_so_many_at_a_time(desk, stand_in):
+    stand_in({}, sleep=0.15)
+    for jobs in (1, 2):
+        records, _, folder = conducted(desk, jobs)
+        spans = [(r["began"], r["ended"]) for r in records]
+        most = max(sum(a <= start < b for a, b in spans) for start, _ in spans)
+        assert most == jobs
+        folder.rename(folder.with_name(f"done{jobs}"))
+
+
+def test_a_trial_that_fails_is_told_and_the_rest_goes_on(desk, stand_in):
+    stand_in({"narrow": FAILS})
+    records, told, folder = conducted(desk)
+    assert [r["state"] for r in records] == ["failed", "failed", "complete", "complete"]
+    assert records[0]["message"] == "error: no such luck" and len(told) == 4
+    assert not (folder / "narrow-seed1" / "trial.json").exists()
+
+
+def test_a_resume_reads_what_is_done_and_makes_the_rest(desk, stand_in):
+    stand_in({"wide": FAILS})
+    first, _, folder = conducted(desk)
+    stand_in({"narrow": FAILS})
+    plan = conduct_plan(folder)
+    again = conduct.conduct(folder, plan, trials(plan), 2, lambda trial, record: None)
+    assert again[:2] == first[:2] and [r["state"] for r in again] == ["complete"] * 4
+
+
+def conduct_plan(folder):
+    from lstmcli.experiments.grid import load_plan
+
+    return load_plan(folder)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
+def test_who_is_asked_to_stop_ends_all_trials(desk, stand_in, number, kind):
+    waits = "import os, time, pathlib; pathlib.Path(f'pid-{{os.getpid()}}').touch(); time.sleep(60)"
+    stand_in({"narrow": waits, "wide": waits})
+
+    def ask():
+        deadline = time.monotonic() + 20
+        while len(list(desk.folder.glob("pid-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with pytest.raises(kind, match="lstm experiment --resume"):
+        conducted(desk)
+    thread.join()
+    pids = [int(path.name.removeprefix("pid-")) for path in desk.folder.glob("pid-*")]
+    assert len(pids) == 2  # the other two were never begun
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_in_this_process_a_trial_that_cannot_be_made_is_told(desk):
+    records, _, folder = conducted(
+        desk, jobs=0, variants={"lost": {"data.path": "gone.txt"}, "narrow": {}}, seeds=[1]
+    )
+    assert [r["state"] for r in records] == ["failed", "complete"] and "gone.txt" in records[0]["message"]
+    assert json.loads((folder / "narrow-seed1" / "trial.json").read_text()) == records[1]
+
+
+def test_an_experiment_is_never_overwritten(desk):
+    plan = desk.plan()
+    desk.place(plan)
+    with pytest.raises(UsageError, match="never overwritten"):
+        desk.place(plan)
