@@ -21,11 +21,8 @@ CGROUPS = (
 def available_bytes() -> int | None:
     """What this process can still get: free memory and swap, within a container's and its own limit; None
     where the system does not tell."""
-    found = [
-        free
-        for free in (_free(), *map(_container, *zip(*CGROUPS, strict=True)), _limit())
-        if free is not None
-    ]
+    told = [_free(), _limit(), *(_container(limit, used) for limit, used in CGROUPS)]
+    found = [free for free in told if free is not None]
     return max(0, min(found)) if found else None
 
 

@@ -48,13 +48,13 @@ def to_html(table: Table) -> str:
 
     def row(cells: Sequence[str], tag: str) -> str:
         made = (
-            f"<{tag}{'' if k < table.left else ' class=n'}>{escape(cell)}</{tag}>"
+            f"<{tag}{'' if k < table.left else ' class=n'}>{escape(sanitize(cell))}</{tag}>"
             for k, cell in enumerate(cells)
         )
         return "<tr>" + "".join(made) + "</tr>"
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
-    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
-    note = f"<p class=note>{escape(table.note)}</p>" if table.note else ""
+    caption = f"<caption>{escape(sanitize(table.title))}</caption>" if table.title else ""
+    note = f"<p class=note>{escape(sanitize(table.note))}</p>" if table.note else ""
     head = row(table.columns, "th")
     return f"<table>{caption}<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>{note}\n"

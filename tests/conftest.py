@@ -97,6 +97,7 @@ class Lab:
     def __init__(self, folder: Path, warm: Any):
         self.folder = folder
         self._warm = warm
+        self.agent = False  # whether the end of one rank is that of all, as under torchrun
         self.imports: list[str] = []  # what its processes need not import each for itself
         (folder / "text.txt").write_text(make_text(1112), encoding="utf-8")
         self.configure()
@@ -203,6 +204,7 @@ class Lab:
         job = {
             "folder": str(self.folder),
             "ranks": size,
+            "agent": self.agent,
             "imports": self.imports,
             "words": [str(word) for word in words],
             "faults": [dict(zip(keys, fault, strict=False)) for fault in faults],

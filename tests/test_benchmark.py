@@ -21,6 +21,7 @@ def test_telemetry_is_a_share_of_a_step():
     result = bench_telemetry(TINY, 1)
     per_step = result["losses_seconds"] / result["losses_every"]
     per_step += result["gates_seconds"] / result["gates_every"]
+    per_step += result["pictures_seconds"] / result["pictures_every"]
     assert result["share_of_training_time"] == pytest.approx(per_step / result["step_seconds"])
 
 

@@ -78,7 +78,7 @@ BARE = {
     "cli/runs.py": "a sentence",
     "cli/experiment.py": "figures and paths of the tool's own",
     "cli/inspect/units.py": "a blank line; sanitized",
-    "experiments/trial.py": "sanitized",
+    "experiments/worker.py": "sanitized",
     "insight/coloured.py": "sanitized symbol by symbol",
     "tuning/trial.py": "sanitized",
     "cli/validate.py": "YAML that escapes by itself; JSON",

@@ -6,7 +6,8 @@ Each message on the inherited socket holds a job (JSON) and three file descripto
 the process's id and, when it has ended, its exit code (negative: the signal that killed it).
 
 A job's `imports` are made here first, once, for it and all that follow. A job of several ranks is as many
-processes, which torchrun's environment joins; the answers then hold as many ids and exit codes.
+processes, which torchrun's environment joins; the answers then hold as many ids and exit codes. With `agent`
+the end of one that fails is the end of all.
 
 A job's faults are what goes wrong in that process: {"where": "package.module:function", "call": 3,
 "what": "SIGKILL"} kills it when that function is called for the third time; `what` may hold several
@@ -61,8 +62,20 @@ def serve(connection: socket.socket) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         connection.sendall(f"{' '.join(map(str, pids))}\n".encode())
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        codes = wait_for(pids, job.get("agent", False))
         connection.sendall(f"{' '.join(map(str, codes))}\n".encode())
+
+
+def wait_for(pids: list[int], agent: bool) -> list[int]:
+    """The exit codes of all; an `agent` asks the others to end when one has failed, as torchrun does."""
+    codes: dict[int, int] = {}
+    while len(codes) < len(pids):
+        pid, status = os.wait()
+        codes[pid] = os.waitstatus_to_exitcode(status)
+        if agent and codes[pid] != 0:
+            for other in set(pids) - set(codes):
+                os.kill(other, signal.SIGTERM)
+    return [codes[pid] for pid in pids]
 
 
 def ranks_of(size: int) -> list[dict[str, str]]:

@@ -17,15 +17,17 @@ from torch import Tensor
 
 from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
 from lstmcli.cells.base import CellClass
-from lstmcli.config.schema import Config, Data, Model, Telemetry, Train
+from lstmcli.config.schema import Config, Data, Evaluation, Model, Telemetry, Train
 from lstmcli.inference.text.decoders import decoder_of_model
 from lstmcli.inference.text.sampling import Sampler
 from lstmcli.measures.gates import gate_statistics, text_traces
+from lstmcli.measures.gradients import gradient_norms
 from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.model.stack import StackState, detach
 from lstmcli.model.text import TextModel
 from lstmcli.rundir import RunDir
 from lstmcli.telemetry.logger import Logger
+from lstmcli.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.state import seed_step
 
@@ -68,7 +70,8 @@ def bench_train(shape: Shape, rounds: int, precision: str = "auto", path: str = 
 def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
     """What all logging costs at the default intervals, as a share of training time.
 
-    Gate statistics every `gates_every` steps, scalars into metrics.jsonl and TensorBoard for both.
+    Gate statistics every `gates_every` steps, scalars into metrics.jsonl and TensorBoard for both; at each
+    evaluation the pictures of gates and the gradients by lag.
     """
     hardware = choose_hardware("auto", "auto")
     config = our_config(shape, "auto")
@@ -85,11 +88,13 @@ def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
             rounds,
             hardware.device,
         )
+        _, pictures_s = in_turn(lambda: None, lambda: _pictures(model, ids, logger), 3, hardware.device)
         _, losses_s = in_turn(lambda: None, lambda: logger.scalars(1, losses), rounds, hardware.device)
         logger.close()
     settings = Telemetry()
     step, gates, loss = (statistics.median(s) for s in (step_s, gates_s, losses_s))
-    per_step = loss / settings.every + gates / (settings.gates_every or 1)
+    pictures, evaluated = statistics.median(pictures_s), Evaluation().every or 1
+    per_step = loss / settings.every + gates / (settings.gates_every or 1) + pictures / evaluated
     return {
         **_about(shape, hardware, chosen),
         "rounds": rounds,
@@ -98,8 +103,21 @@ def bench_telemetry(shape: Shape, rounds: int) -> dict[str, Any]:
         "gates_every": settings.gates_every,
         "losses_seconds": loss,
         "losses_every": settings.every,
+        "pictures_seconds": pictures,
+        "pictures_every": evaluated,
         "share_of_training_time": per_step / step,
     }
+
+
+def _pictures(model: TextModel, ids: Tensor, logger: Logger) -> None:
+    """What is drawn at an evaluation."""
+    first = ids[:STEPS, :1]
+    gates = gates_figure(model.observe(first, model.initial_state(1)), ["a"] * len(first))
+    assert gates is not None
+    found = gradient_norms(model, ids[: STEPS + 1, :STREAMS], explain=False)
+    logger.scalars(1, half_lives(found))
+    logger.figure(1, "gates", gates)
+    logger.figure(1, "gradients", gradients_figure(found))
 
 
 def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:

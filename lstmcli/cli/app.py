@@ -14,7 +14,20 @@ from typing import Annotated, Any
 import typer
 
 import lstmcli
-from lstmcli.cli import bench, cells, eval, experiment, generate, init, inspect, report, runs, train, tune, validate
+from lstmcli.cli import (
+    bench,
+    cells,
+    eval,
+    experiment,
+    generate,
+    init,
+    inspect,
+    report,
+    runs,
+    train,
+    tune,
+    validate,
+)
 from lstmcli.cli.inspect import gates, gradients, memory, units
 from lstmcli.errors import LstmError
 from lstmcli.terminal import sanitize

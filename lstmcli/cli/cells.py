@@ -24,7 +24,7 @@ def command(
         str | None, typer.Argument(help="show, check: a name, package.module:Class or FILE.py:Class.")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed", help="list: measure each cell on this machine.")] = False,
-    hidden: Annotated[int, typer.Option("--hidden", min=2, help="check: units of the layer.")] = 8,
+    hidden: Annotated[int, typer.Option("--hidden", min=2, max=4096, help="check: units of the layer.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """List the built-in cells, show the equations of one, or check one of your own.

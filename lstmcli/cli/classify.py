@@ -12,7 +12,7 @@ from lstmcli.cli.output import print_json, print_line, print_text
 from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.api_sequence import ClassifierRun, Prediction, SyntheticRun
+    from lstmcli.api.sequences import ClassifierRun, Prediction, SyntheticRun
 
 LIKELIEST = 5
 """Classes that are shown of one text."""

@@ -68,7 +68,7 @@ def command(
       lstm eval copy --length 100 --length 200
     """
     from lstmcli.api import Run, load
-    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
+    from lstmcli.api.sequences import ClassifierRun, SyntheticRun
     from lstmcli.telemetry.console import Console
 
     console = Console()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.cli.output import print_json, print_line, print_text
 
 if TYPE_CHECKING:
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.inference.series.forecast import Forecast
 
 FEW = 3

@@ -80,7 +80,7 @@ def command(
         "seed": _fresh_seed() if seed is None else seed,
     }
     from lstmcli.api import Run, load
-    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
+    from lstmcli.api.sequences import ClassifierRun, SyntheticRun
     from lstmcli.inference.text.clamp import parse_clamp
     from lstmcli.inference.text.generate import GenerateOptions, notices
     from lstmcli.notices import notice

@@ -5,7 +5,7 @@ out of them as a table and a picture.
     grid.py      the file becomes trials, each a config of its own
     trial.py     one trial: an ordinary run, then what is measured of it
     measure.py   the numbers of a run; measure_gradients.py those of its gradients
-    conduct.py   trials side by side in processes of their own
+    conduct.py   trials side by side in processes, which are worker.py
     results.py   many trials become rows with mean and spread
     picture.py   and a figure
 """

@@ -1,4 +1,4 @@
-"""Trials side by side, each in a process of its own; one that fails is reported, and the rest goes on."""
+"""Trials side by side in worker processes; one that fails is reported, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from selectors import EVENT_READ, DefaultSelector
+from typing import IO, Any, cast
 
 from lstmcli.checkpoint.files import name_problem
 from lstmcli.errors import LstmError, ResourceError, RunError, UsageError
@@ -24,10 +25,31 @@ PATIENCE = 30.0  # seconds for a trial to save what it has
 Report = Callable[[Trial, dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class _Running:
-    trial: Trial
-    process: subprocess.Popen[bytes]
+class _Worker:
+    """A process that makes trials (see worker.py), and the one that it makes now."""
+
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self.process = process
+        self.trial: Trial | None = None
+
+    @property
+    def told(self) -> IO[bytes]:
+        """A line for every trial that is over; its end when the process ends."""
+        return cast(IO[bytes], self.process.stdout)
+
+    def give(self, trial: Trial) -> None:
+        self.trial = trial
+        with suppress(BrokenPipeError):  # it has died: the end of what it tells says so
+            to = cast(IO[bytes], self.process.stdin)
+            to.write(f"{trial.name}\n".encode())
+            to.flush()
+
+    def end(self) -> None:
+        """Let go of the pipe that it lives by, and wait for it."""
+        with suppress(BrokenPipeError):
+            cast(IO[bytes], self.process.stdin).close()
+        self.process.wait()
+        self.told.close()
 
 
 def make_folder(name: str, run: str | None, root: Path, kind: str = "experiment") -> Path:
@@ -84,6 +106,11 @@ def record_of(folder: Path, trial: Trial) -> dict[str, Any] | None:
         return None
 
 
+def log_of(folder: Path, name: str) -> Path:
+    """Where a worker writes what a trial says."""
+    return folder / LOGS / f"{name}.log"
+
+
 def _in_this_process(folder: Path, plan: Plan, waiting: list[Trial], report: Report) -> None:
     from lstmcli.experiments.trial import run_trial
 
@@ -98,77 +125,84 @@ def _in_this_process(folder: Path, plan: Plan, waiting: list[Trial], report: Rep
 
 
 def _side_by_side(folder: Path, waiting: list[Trial], jobs: int, report: Report) -> None:
-    queue, running = list(waiting), list[_Running]()
-    with StopSignals() as stop:
+    """Workers make one trial after the other: starting a process costs more than a small trial does."""
+    queue, workers = list(waiting), list[_Worker]()
+    with StopSignals() as stop, DefaultSelector() as selector:
+
+        def begin() -> None:
+            worker = _begin(folder, waiting)
+            workers.append(worker)
+            selector.register(worker.told, EVENT_READ, worker)
+            worker.give(queue.pop(0))
+
         try:
-            while queue or running:
-                while queue and len(running) < jobs:
-                    running.append(_begin(folder, queue.pop(0)))
-                time.sleep(0.05)
-                for one in [r for r in running if r.process.poll() is not None]:
-                    running.remove(one)
-                    _close(one)
-                    report(
-                        one.trial,
-                        record_of(folder, one.trial) or _failed(one.trial, _last_words(folder, one.trial)),
-                    )
+            for _ in range(min(jobs, len(queue))):
+                begin()
+            while any(worker.trial for worker in workers):
+                for key, _ in selector.select(0.2):
+                    worker: _Worker = key.data
+                    alive, trial = worker.told.readline() != b"", worker.trial
+                    if trial is not None:
+                        worker.trial = None
+                        report(trial, record_of(folder, trial) or _failed(trial, _last_words(folder, trial)))
+                    if alive and queue:
+                        worker.give(queue.pop(0))
+                        continue
+                    selector.unregister(worker.told)
+                    workers.remove(worker)
+                    worker.end()
+                    if queue:
+                        begin()
                 if stop.asked:
                     raise stop.asked(
                         f"stopped; what is done is kept in {folder}\n"
                         f"  go on with: lstm experiment --resume {folder}"
                     )
         finally:
-            _end(running)
+            _stop(workers)
 
 
-def _begin(folder: Path, trial: Trial) -> _Running:
-    threads = str(trial.config.train.threads or 1)
+def _begin(folder: Path, trials: list[Trial]) -> _Worker:
+    threads = str(max(trial.config.train.threads or 1 for trial in trials))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    with _log(folder, trial).open("ab") as log:
+    (folder / LOGS).mkdir(exist_ok=True)
+    with (folder / LOGS / "workers.log").open("ab") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the trials in order.
         process = subprocess.Popen(
-            _command(folder, trial),
-            stdin=subprocess.PIPE,  # never written to: the trial ends when it is closed
-            stdout=log,
+            _command(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=log,
             env=environment,
             start_new_session=True,
         )
-    return _Running(trial, process)
+    return _Worker(process)
 
 
-def _command(folder: Path, trial: Trial) -> list[str]:
-    return [sys.executable, "-m", "lstmcli.experiments.trial", str(folder), trial.name]
+def _command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "lstmcli.experiments.worker", str(folder)]
 
 
-def _end(running: list[_Running]) -> None:
+def _stop(workers: list[_Worker]) -> None:
     """Ask every trial to save and end; end those that do not."""
-    for one in running:
-        one.process.terminate()
+    for worker in workers:
+        worker.process.terminate()
     deadline = time.perf_counter() + PATIENCE
-    for one in running:
+    for worker in workers:
         try:
-            one.process.wait(max(0.0, deadline - time.perf_counter()))
+            worker.process.wait(max(0.0, deadline - time.perf_counter()))
         except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
-        _close(one)
-
-
-def _close(one: _Running) -> None:
-    """Let go of the pipe that a trial lives by."""
-    if one.process.stdin is not None:
-        one.process.stdin.close()
-
-
-def _log(folder: Path, trial: Trial) -> Path:
-    (folder / LOGS).mkdir(exist_ok=True)
-    return folder / LOGS / f"{trial.name}.log"
+            worker.process.kill()
+        worker.end()
 
 
 def _last_words(folder: Path, trial: Trial) -> str:
     """What a trial said before it ended without a record: the error, or else its last line."""
-    lines = _log(folder, trial).read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        text = log_of(folder, trial.name).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""
+    lines = text.splitlines()
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     return "\n".join(lines[errors[-1] :] if errors else lines[-1:]) or "it said nothing"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.api import Run, load
-from lstmcli.api_sequence import SyntheticRun
+from lstmcli.api.sequences import SyntheticRun
 from lstmcli.data.sequences.batches import generator_of
 from lstmcli.errors import ConfigError
 from lstmcli.experiments.schema import Experiment

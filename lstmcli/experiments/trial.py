@@ -1,28 +1,19 @@
-"""One trial: an ordinary run inside the experiment's directory, then the numbers that are asked of it.
-
-`python -m lstmcli.experiments.trial FOLDER NAME` makes the trial of that name in a process of its own. It
-ends when its standard input is closed, so that nothing outlives the process which began it.
-"""
+"""One trial: an ordinary run inside the experiment's directory, then the numbers that are asked of it."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import sys
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lstmcli.checkpoint.manifest import checkpoints
-from lstmcli.errors import DivergedError, Interrupted, LstmError
-from lstmcli.experiments.grid import Plan, Trial, load_plan, one_trial
+from lstmcli.errors import DivergedError, Interrupted
+from lstmcli.experiments.grid import Plan, Trial
 from lstmcli.experiments.measure import Found, History, measure_run, measure_start
 from lstmcli.rundir import RunDir, read_json, write_json_atomic
 from lstmcli.telemetry.console import Console
-from lstmcli.terminal import sanitize
 from lstmcli.training.loop import is_complete, train
 from lstmcli.training.session import Session, assemble, resume, set_run_state, start
 from lstmcli.training.signals import StopSignals
@@ -139,26 +130,3 @@ def _train(session: Session, plan: Plan) -> None:
     with StopSignals() as stop, session.console:
         session.task = Watched(session, plan, stop)
         train(session, stop)
-
-
-def main(folder: str, name: str) -> int:
-    """The exit code of a trial's process; what went wrong is said on standard error."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        plan = load_plan(Path(folder))
-        run_trial(Path(folder), plan, one_trial(plan, name))
-    except LstmError as error:
-        print(f"error: {sanitize(str(error))}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
-
-
-def _end_with_parent() -> None:
-    """Standard input is a pipe that the parent holds open and writes nothing to: its end is the end."""
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))

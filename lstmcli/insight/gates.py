@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.model.layers import Trace
 
 CHARACTERS = 8
@@ -136,7 +136,7 @@ class GatesFinding:
 def inspect_gates(run: Run | SeriesRun, reading: Reading) -> GatesFinding:
     """Read a part of the data and sum up what the gates did."""
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
     if isinstance(run, Run):
         return _of_text(run, reading)

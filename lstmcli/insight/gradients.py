@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.tables import Table
 
 LAGS, STREAMS = 200, 128
@@ -127,7 +127,7 @@ def inspect_gradients(
         lags: default 200, or twice the window of training where that is more.
     """
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
     if (lags is not None and lags < 1) or streams < 1:
         raise UsageError(f"--{'streams' if streams < 1 else 'lags'}: at least 1 is needed")

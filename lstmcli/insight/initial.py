@@ -10,7 +10,7 @@ import torch
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.model.series import SeriesModel
     from lstmcli.model.text import TextModel
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.model.layers import Trace
 
 POSITIONS = 2000
@@ -158,7 +158,7 @@ def inspect_memory(
         longest: default 1,000 symbols, or the whole context of a forecaster.
     """
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
     if (longest is not None and longest < 1) or positions < 1:
         raise UsageError(f"--{'positions' if positions < 1 else 'context'}: at least 1 is needed")

@@ -13,7 +13,7 @@ from lstmcli.insight.source import Reading, SeriesWindows, about, windows_of
 from lstmcli.measures.context import contexts_up_to, mean_of_blocks
 
 if TYPE_CHECKING:
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
 Float = npt.NDArray[np.float64]
 BLOCKS = 10

@@ -57,17 +57,17 @@ class Section(NamedTuple):
 
 def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
     """The whole page; texts of `facts` are escaped here."""
-    cards = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    links = "".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections)
+    cards = "".join(f"<div><dt>{_shown(name)}</dt><dd>{_shown(value)}</dd></div>" for name, value in facts)
+    links = "".join(f'<a href="#{s.anchor}">{_shown(s.title)}</a>' for s in sections)
     parts = "\n".join(
-        f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>\n{s.body}</section>' for s in sections
+        f'<section id="{s.anchor}"><h2>{_shown(s.title)}</h2>\n{s.body}</section>' for s in sections
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{STYLE}</style></head>
+<title>{_shown(title)}</title><style>{STYLE}</style></head>
 <body><main>
-<h1>{escape(title)}</h1>
+<h1>{_shown(title)}</h1>
 <nav>{links}</nav>
 <dl class=facts>{cards}</dl>
 {parts}
@@ -84,20 +84,25 @@ def picture(figure: Figure, about: str, drawing: bool = True) -> str:
     """A figure inside the page: as a drawing, or as pixels where it has too many marks."""
     if drawing:
         made = figure_bytes(figure, "svg").decode()
-        return f'<figure role="img" aria-label="{escape(about)}">{made[made.index("<svg") :]}</figure>'
+        return f'<figure role="img" aria-label="{_shown(about)}">{made[made.index("<svg") :]}</figure>'
     pixels = base64.b64encode(figure_bytes(figure, "png", 130)).decode()
-    return f'<figure><img alt="{escape(about)}" src="data:image/png;base64,{pixels}"></figure>'
+    return f'<figure><img alt="{_shown(about)}" src="data:image/png;base64,{pixels}"></figure>'
 
 
 def text(content: str) -> str:
     """A text as it is, with nothing in it that acts."""
-    return f"<pre>{escape(sanitize(content))}</pre>"
+    return f"<pre>{_shown(content)}</pre>"
 
 
 def paragraph(content: str) -> str:
-    return f"<p>{escape(content)}</p>"
+    return f"<p>{_shown(content)}</p>"
 
 
 def folded(title: str, body: str) -> str:
     """What is seen after a click."""
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+    return f"<details><summary>{_shown(title)}</summary>{body}</details>"
+
+
+def _shown(content: str) -> str:
+    """Text that neither a browser nor a terminal acts on."""
+    return escape(sanitize(content))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.api import Run
-from lstmcli.api_series import SeriesRun
+from lstmcli.api.series import SeriesRun
 from lstmcli.checkpoint.files import write_atomic
 from lstmcli.config.load import dump_config
 from lstmcli.errors import LstmError, ResourceError

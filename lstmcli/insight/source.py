@@ -15,7 +15,7 @@ from lstmcli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.inference.series.forecaster import Forecaster
     from lstmcli.model.layers import Trace
     from lstmcli.model.window import Rows

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.insight.source import WindowBatch
     from lstmcli.model.layers import Trace
     from lstmcli.model.series import SeriesModel
@@ -152,7 +152,7 @@ def inspect_units(
         UsageError: there is no such unit.
     """
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
     if unit is not None:
         check_unit(unit, run.config.model.sizes)

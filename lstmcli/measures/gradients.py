@@ -36,7 +36,7 @@ from lstmcli.model.text import TextModel
 from lstmcli.model.window import Rows
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Lags of which scalars are logged and rows are shown."""
+"""Lags of which rows are shown."""
 Losses = Callable[[Step], Tensor]
 """From the last step the loss of each stream (B,), as a function of its output or new states."""
 
@@ -225,33 +225,3 @@ def share_within(norms: Sequence[float], window: int) -> tuple[float, float]:
     reached = (1.0 - torch.arange(len(norms), dtype=torch.float64) / window).clamp_min(0.0)
     total = float(values.sum()) or 1.0
     return float(values[:window].sum()) / total, float((values * reached).sum()) / total
-
-
-def gradient_by_lag(
-    model: TextModel, ids: Tensor, state: StackState, lags: Sequence[int] = LAGS, streams: int = 8
-) -> dict[str, float]:
-    """Scalars by tag for a training window ids (T, B) read from `state`: the mean over the first few
-    streams of the norm at each lag, for the loss of the window's last symbol, and its half-life."""
-    few = tuple(tuple(s[:streams].detach() for s in layer) for layer in state)
-    return scalars(gradient_norms(model, ids[:, :streams], few, explain=False), lags)
-
-
-def series_gradient_by_lag(
-    model: SeriesModel, rows: Rows, lags: Sequence[int] = LAGS, streams: int = 8
-) -> dict[str, float]:
-    """The same for the first few rows of a batch of windows, by lag in patches."""
-    few = Rows(*(tensor[:streams] for tensor in rows))
-    return scalars(series_gradient_norms(model, few, explain=False), lags)
-
-
-def scalars(gradients: Gradients, lags: Sequence[int]) -> dict[str, float]:
-    """`gradients/layer0/cell/lag10` and the like; the half-life where the window holds it."""
-    found: dict[str, float] = {}
-    for number, layer in enumerate(gradients.layers):
-        for name, norms in layer.states.items():
-            mean = norms.mean(1).tolist()
-            at = f"gradients/layer{number}/{name}"
-            found |= {f"{at}/lag{lag}": mean[lag] for lag in lags if lag < len(mean)}
-            if (lag := half_life(mean)) is not None:
-                found[f"{at}/half_life"] = lag
-    return found

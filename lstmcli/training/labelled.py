@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lstmcli.cells.source import cell_files
 from lstmcli.config.schema import Config
 from lstmcli.data.sequences.labelled import LabelledBatches, prepare_labelled
 from lstmcli.inference.sequence.classes import confusion, cross_entropy, logits_of, macro_f1
-from lstmcli.model.layers import Trace
-from lstmcli.model.room import check_training_room
-from lstmcli.model.sequence import Rows, SequenceModel, SequenceShape, rows_of
-from lstmcli.model.stack import Stack, StackState
-from lstmcli.telemetry.console import Console
-from lstmcli.telemetry.logger import Logger
+from lstmcli.model.sequence import SequenceShape
 from lstmcli.training.distributed import ALONE, Ranks
-from lstmcli.training.task import Measured, Score
+from lstmcli.training.sequences import SequenceTask
+from lstmcli.training.task import Score
 from lstmcli.training.text import describe_model
 
-ROWS = 8
-"""Sequences of the batch whose gates are looked at."""
 
-
-class LabelledTask:
+class LabelledTask(SequenceTask):
     """Labelled sequences in a pseudo-random order; none carries anything to the next."""
-
-    unit = "sequences"
 
     def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
         self.config = config
@@ -46,39 +32,8 @@ class LabelledTask:
         self.has_validation = "val" in self.data.splits
         encoding = self.data.encoding
         symbols = encoding.vocabulary.size if encoding.vocabulary is not None else 0
-        self.shape = SequenceShape(symbols, len(encoding.columns), len(encoding.classes), False)
-        longest = int(self.data.sequences.lengths.max())
-        part, numbers = config.train.batch_size // ranks.size, self.shape.parameters(config.model)
-        check_training_room(config, numbers, part, longest, sum(config.model.sizes))
-        self.model = SequenceModel(config.model, self.shape, window=longest)
-        self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
-        self.device = torch.device("cpu")
-        self._rows: Rows | None = None  # of the last step
-
-    def stacks(self) -> list[Stack]:
-        return [self.model.layers]
-
-    def place(self, device: torch.device) -> None:
-        self.device = device
-        self.model.to(device)
-
-    def start_state(self) -> StackState:
-        """Each sequence begins anew."""
-        return ()
-
-    def loss(self, step: int, carried: StackState) -> Measured:
-        self._rows = rows_of(self.batches[step], self.device)
-        return Measured(self.model.loss(self._rows), carried, self.config.train.batch_size)
-
-    def warm_up(self) -> None:
-        self.model.loss(rows_of(self.batches[0], self.device)).backward()  # type: ignore[no-untyped-call]
-        self.model.zero_grad(set_to_none=True)
-
-    def traces(self) -> list[Trace]:
-        return [] if self._rows is None else self.model.observe(self._rows.inputs[:, :ROWS])
-
-    def loss_values(self, loss: float) -> dict[str, float]:
-        return {"train/loss": loss}
+        shape = SequenceShape(symbols, len(encoding.columns), len(encoding.classes), False)
+        self._make_model(shape, int(self.data.sequences.lengths.max()), ranks)
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         chosen = self.data.splits["val"]
@@ -93,18 +48,8 @@ class LabelledTask:
         right = float((guessed == wanted).mean())
         return Score(loss, {"val/loss": loss, "val/accuracy": right, "val/macro_f1": macro_f1(table)})
 
-    def show(self, step: int, logger: Logger, console: Console) -> None:
-        """There is nothing to look at."""
-
-    def files(self) -> dict[str, str]:
-        return {"sequence.json": self._document} | self._cell_files
-
-    @cached_property
-    def _document(self) -> str:
-        return json.dumps({"shape": vars(self.shape), "encoding": self.data.encoding.to_json()})
-
-    def restore(self, folder: Path) -> None:
-        """Nothing but tensors and numbers outlives a step."""
+    def _learned_from(self) -> dict[str, Any]:
+        return {"encoding": self.data.encoding.to_json()}
 
     def manifest(self) -> dict[str, Any]:
         return {"classes": len(self.data.encoding.classes)}

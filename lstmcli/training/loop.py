@@ -15,6 +15,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.errors import DivergedError
 from lstmcli.measures.gates import gate_statistics
 from lstmcli.notices import notice
+from lstmcli.training.clock import Clock, agree
 from lstmcli.training.course import settle
 from lstmcli.training.optimizer import add_noise
 from lstmcli.training.schedule import learning_rate, progress
@@ -29,21 +30,6 @@ NOISE = 1 << 41
 """Where those of the gradient noise of several ranks begin."""
 
 
-@dataclass
-class Clock:
-    """Seconds of this run, those before a resume included."""
-
-    before: float
-    started: float
-    agreed: float | None = None  # rank 0's, where there are several
-
-    def seconds(self) -> float:
-        return self.own() if self.agreed is None else self.agreed
-
-    def own(self) -> float:
-        return self.before + time.perf_counter() - self.started
-
-
 def train(session: Session, stop: StopSignals) -> None:
     """Run the session to the end of its budget; its checkpoints and logs are the result.
 
@@ -55,14 +41,14 @@ def train(session: Session, stop: StopSignals) -> None:
     clock = Clock(state.progress.seconds, time.perf_counter())
     saved = _mark(session) if session.resumed_from is not None else None
     interval = _Interval(state.progress.tokens, clock.seconds())
-    _agree(session, stop, clock)
+    agree(session.ranks, stop, clock)
     while True:
         done = _progress(session, clock)
         over = done >= 1.0 or _has_stopped_early(session)
         improved = False
         if _evaluation_due(session, over) and not stop.asked:
             improved = _evaluate(session, stop)
-            _agree(session, stop, clock)
+            agree(session.ranks, stop, clock)
             over = over or _has_stopped_early(session)
         # A checkpoint of this step that lacks its evaluation is replaced.
         outdated = saved is not None and saved[0] == state.progress.step
@@ -70,7 +56,7 @@ def train(session: Session, stop: StopSignals) -> None:
         if wanted and saved != _mark(session):
             _save(session, clock)
             saved = _mark(session)
-            _agree(session, stop, clock)
+            agree(session.ranks, stop, clock)
         if stop.asked:
             raise stop.asked(_farewell(session))
         if over:
@@ -103,16 +89,6 @@ class _Interval:
     seconds: float
 
 
-def _agree(session: Session, stop: StopSignals, clock: Clock, *numbers: float) -> list[list[float]]:
-    """Let all ranks see the same wish to stop and the same time; the numbers of each rank, in a step."""
-    if not session.ranks.many:
-        return [list(numbers)]
-    rows = session.ranks.exchange(stop.code, clock.own(), *numbers, patient=not numbers)
-    stop.agree([row[0] for row in rows])
-    clock.agreed = rows[0][1]
-    return [row[2:] for row in rows]
-
-
 def _step(session: Session, done: float, stop: StopSignals, clock: Clock) -> None:
     """One update on the next batch. Everything random in it follows from (seed, step, rank)."""
     state, config, ranks = session.state, session.config, session.ranks
@@ -132,7 +108,7 @@ def _step(session: Session, done: float, stop: StopSignals, clock: Clock) -> Non
         add_noise(state.model.parameters(), config.train.gradient_noise, numbers.step)
     norm = _clip(session)
     shown = loss if measured.shown is None else measured.shown * share
-    found = _agree(session, stop, clock, float(loss.detach()), float(shown.detach()))
+    found = agree(session.ranks, stop, clock, float(loss.detach()), float(shown.detach()))
     _check_finite(session, [row[0] for row in found], norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)

@@ -126,7 +126,7 @@ def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ran
 
         return SeriesTask(config, on_progress, ranks)
     if config.data.kind == "synthetic":
-        from lstmcli.training.sequence import SyntheticTraining
+        from lstmcli.training.synthetic import SyntheticTraining
 
         return SyntheticTraining(config, on_progress, ranks)
     from lstmcli.training.text import TextTask
@@ -288,7 +288,10 @@ def check_same_run(stored: Config, given: Config) -> None:
     ]
     changed += [
         f"train.{key}"
-        for key in ("batch_size", "sequence_length", "sequence_jitter", "optimizer", "optimizer_options", "average")
+        for key in (
+            *("batch_size", "sequence_length", "sequence_jitter"),
+            *("optimizer", "optimizer_options", "average"),
+        )
         if getattr(stored.train, key) != getattr(given.train, key)
     ]
     if stored.seed != given.seed:

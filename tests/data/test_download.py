@@ -200,3 +200,20 @@ def test_a_folder_that_is_a_file(address: str, fetch: Callable[..., Path], tmp_p
 )
 def test_the_local_name_stays_inside_the_folder(url: str, name: str, tmp_path: Path) -> None:
     assert download_path(url, SUM, tmp_path) == tmp_path / f"{SUM[:12]}-{name}"
+
+
+def test_what_a_killed_download_left_is_cleared_away_and_one_that_lives_is_not(tmp_path):
+    import os
+    import time
+
+    from lstmcli.data.download import STALE_SECONDS, _remove_stale
+
+    target = tmp_path / "0123-text[1].txt"
+    dead, living, other = (tmp_path / f".{n}-12-ab.part" for n in (target.name, target.name + "-9", "other"))
+    for path in (dead, living, other):
+        path.write_text("half")
+    before = time.time() - STALE_SECONDS - 1
+    os.utime(dead, (before, before))
+    os.utime(other, (before, before))
+    _remove_stale(target)
+    assert not dead.exists() and living.exists() and other.exists()

@@ -106,8 +106,9 @@ EVERYTHING = [
 ]
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize(("what", "code"), [("SIGTERM", 143), ("SIGKILL", -9)])
+@pytest.mark.parametrize(
+    ("size", "what", "code"), [(2, "SIGTERM", 143), (2, "SIGKILL", -9), (4, "SIGKILL", -9)]
+)
 def test_stopped_or_killed_and_resumed_is_bit_equal(lab, same, size, what, code):
     train(lab, size, "whole", *EVERYTHING)
     hit = size - 1

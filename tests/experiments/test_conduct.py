@@ -15,33 +15,41 @@ from lstmcli.errors import Interrupted, Terminated, UsageError
 from lstmcli.experiments import conduct
 from lstmcli.experiments.grid import trials
 
-# What stands in for a trial: it writes its record at once, fails, or waits to be ended.
-DONE = """
-import json, sys, time
-record = {{"trial": {name!r}, "variant": {variant!r}, "at": None, "seed": {seed}, "state": "complete",
-           "numbers": {{"best_loss": 1.0}}, "curves": {{}}, "began": time.time()}}
+# What stands in for a worker: it writes a trial's record, fails, dies, or waits to be ended.
+WORKER = """
+import json, os, sys, time
 from pathlib import Path
-path = Path({folder!r}) / {name!r}
-path.mkdir()
-time.sleep({sleep})
-record["ended"] = time.time()
-(path / "trial.json").write_text(json.dumps(record))
+folder, fate, sleep = Path(sys.argv[1]), json.loads(sys.argv[2]), float(sys.argv[3])
+for line in sys.stdin:
+    name = line.strip()
+    variant, seed = name.rsplit("-seed", 1)
+    began = time.time()
+    if fate.get(variant) == "dies":
+        os._exit(9)
+    if fate.get(variant) == "waits":
+        Path(f"pid-{os.getpid()}").touch()
+        time.sleep(60)
+    if fate.get(variant) == "fails":
+        (folder / "logs" / f"{name}.log").write_text("step 1\\nerror: no such luck\\n  try again\\n")
+    else:
+        (folder / name).mkdir()
+        time.sleep(sleep)
+        record = {"trial": name, "variant": variant, "at": None, "seed": int(seed), "state": "complete",
+                  "numbers": {"best_loss": 1.0}, "curves": {}, "began": began, "ended": time.time()}
+        (folder / name / "trial.json").write_text(json.dumps(record))
+    print(name, flush=True)
 """
-FAILS = "import sys; sys.exit('error: no such luck')"
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Let each trial be a small script, by the name of its variant."""
+    """Let workers be small scripts, and the trials of a variant end in some way."""
 
-    def use(scripts, sleep=0.0):
-        def command(folder, trial):
-            script = scripts.get(trial.variant, DONE).format(
-                name=trial.name, variant=trial.variant, seed=trial.seed, folder=str(folder), sleep=sleep
-            )
-            return [sys.executable, "-I", "-c", script]
-
-        monkeypatch.setattr(conduct, "_command", command)
+    def use(fate, sleep=0.0):
+        words = [sys.executable, "-I", "-c", WORKER]
+        monkeypatch.setattr(
+            conduct, "_command", lambda folder: [*words, str(folder), json.dumps(fate), str(sleep)]
+        )
 
     return use
 
@@ -74,17 +82,24 @@ def test_so_many_at_a_time(desk, stand_in):
 
 
 def test_a_trial_that_fails_is_told_and_the_rest_goes_on(desk, stand_in):
-    stand_in({"narrow": FAILS})
+    stand_in({"narrow": "fails"})
     records, told, folder = conducted(desk)
     assert [r["state"] for r in records] == ["failed", "failed", "complete", "complete"]
-    assert records[0]["message"] == "error: no such luck" and len(told) == 4
+    assert records[0]["message"] == "error: no such luck\n  try again" and len(told) == 4
     assert not (folder / "narrow-seed1" / "trial.json").exists()
 
 
+def test_a_worker_that_dies_costs_its_trial_alone(desk, stand_in):
+    stand_in({"narrow": "dies"})
+    records, told, _ = conducted(desk, jobs=1)
+    assert [r["state"] for r in records] == ["failed", "failed", "complete", "complete"]
+    assert records[0]["message"] == "it said nothing" and len(told) == 4
+
+
 def test_a_resume_reads_what_is_done_and_makes_the_rest(desk, stand_in):
-    stand_in({"wide": FAILS})
+    stand_in({"wide": "fails"})
     first, _, folder = conducted(desk)
-    stand_in({"narrow": FAILS})
+    stand_in({"narrow": "fails"})
     plan = conduct_plan(folder)
     again = conduct.conduct(folder, plan, trials(plan), 2, lambda trial, record: None)
     assert again[:2] == first[:2] and [r["state"] for r in again] == ["complete"] * 4
@@ -98,8 +113,7 @@ def conduct_plan(folder):
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
 def test_who_is_asked_to_stop_ends_all_trials(desk, stand_in, number, kind):
-    waits = "import os, time, pathlib; pathlib.Path(f'pid-{{os.getpid()}}').touch(); time.sleep(60)"
-    stand_in({"narrow": waits, "wide": waits})
+    stand_in({"narrow": "waits", "wide": "waits"})
 
     def ask():
         deadline = time.monotonic() + 20

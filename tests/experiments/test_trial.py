@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 
 import pytest
 
 from lstmcli.errors import Interrupted
-from lstmcli.experiments import trial as trials_module
 from lstmcli.experiments.grid import one_trial
 from lstmcli.experiments.trial import Watched, run_trial
 
@@ -143,19 +139,3 @@ def _log10(value):
     from math import log10
 
     return log10(value)
-
-
-def test_a_process_of_its_own_ends_with_its_parent(desk):
-    plan = desk.plan("train.max_steps=1000000")
-    folder = desk.place(plan)
-    command = [sys.executable, "-m", trials_module.__name__, str(folder), "wide-seed1"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    log = folder / "wide-seed1" / "metrics.jsonl"
-    deadline = time.monotonic() + 60.0
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.stdin.close()  # as when the parent is killed
-    assert process.wait(30) == 143
-    assert "go on with" in process.stderr.read().decode()
-    process.stderr.close()
-    assert list((folder / "wide-seed1" / "checkpoints").glob("step_*"))

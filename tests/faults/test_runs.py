@@ -120,6 +120,13 @@ def test_other_absurd_sizes_are_refused_at_once(lab, words, code):
     assert refused.code == code and "Traceback" not in refused.err
 
 
+def test_more_samples_than_memory_holds_are_refused(trained_lab):
+    for number in (10**12, 10**8):
+        refused = trained_lab.lstm("generate", "good", "--num", number, "--length", 1)
+        assert refused.code == 7 and f"writing {number:,} samples side by side needs" in refused.err
+    assert trained_lab.lstm("cells", "check", "lstm", "--hidden", 10**9).code == 2
+
+
 SERIES = """
 data: {kind: series, path: t.csv, time: t, context_length: 8, horizon: 4, splits: [0.7, 0.3]}
 train: {max_steps: 3, threads: 1}

@@ -148,7 +148,6 @@ def load_targets(instrumented: bool) -> ModuleType:
     with atheris.instrument_imports(include=["lstmcli", "yaml"], enable_loader_override=False):
         import fuzz_targets
 
-        from lstmcli import api, api_series  # noqa: F401
         from lstmcli.cli import init, train  # noqa: F401
     return fuzz_targets
 

@@ -1,423 +1,43 @@
-"""What is fuzzed: for each reader a function of bytes, and seeds that it reads well.
+"""Everything that is fuzzed: for each reader a function of bytes, and seeds that it reads well.
 
-A target may raise LstmError and nothing else. Files are written to a folder in memory where there is one.
+A target may raise LstmError and nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve, save_checkpoint
-from lstmcli.config.load import dump_config, load_config, parse_config
-from lstmcli.config.schema import Data
-from lstmcli.errors import LstmError
-
-MEMORY = Path("/dev/shm")
-TEXT = "the cat sat on the mat.\nand the dog? né à Rouen\n" * 8
+from fuzz_files import (
+    override_seeds,
+    overrides,
+    prompt,
+    prompt_seeds,
+    proposal,
+    proposal_seeds,
+    table,
+    table_seeds,
+    text,
+    text_seeds,
+    yaml_file,
+    yaml_seeds,
+)
+from fuzz_runs import (
+    checkpoint,
+    checkpoint_seeds,
+    record_seeds,
+    records,
+    run_seeds,
+    run_target,
+    use_series,
+    use_text,
+)
 
 
 class Target(NamedTuple):
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
     share: int  # of 100 inputs
-
-
-@cache
-def folder() -> Path:
-    """Of this process; gone at its end."""
-    import atexit
-
-    made = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
-
-
-# --- configs ------------------------------------------------------------------------------------
-
-
-def yaml_file(data: bytes) -> None:
-    """A config read from a file is a Config that survives a dump, or an error that names the file."""
-    path = folder() / "config.yaml"
-    path.write_bytes(data)
-    try:
-        config = load_config(path)
-    except LstmError as error:
-        if error.exit_code != 3 or str(path) not in str(error):
-            raise AssertionError(f"no config error with the file's name: {error}") from error
-        return
-    path.write_text(dump_config(config), encoding="utf-8")
-    if load_config(path) != config:
-        raise AssertionError("the dump of the config is another config")
-
-
-def yaml_seeds() -> list[bytes]:
-    shipped = (Path(__file__).parents[2] / "configs").glob("*.yaml")
-    made = dump_config(parse_config({"data": {"path": "a.txt"}}, "seed"))
-    odd = ["data: {path: a.txt}\ntrain: {max_steps: 1e3, optimizer_options: {betas: [0.9, 0.99]}}\n"]
-    odd += ["data:\n  path: [a.txt, 'b']\n  splits: [.9, .1]\nmodel: {cell: gru, hidden_size: [3, 4]}\n"]
-    odd += ['data: {path: "\\U0001F600\\x41"}\nseed: 0x10\n', "%YAML 1.2\n---\ndata: !!str x\n...\n"]
-    return [made.encode(), *(path.read_bytes() for path in sorted(shipped)), *(each.encode() for each in odd)]
-
-
-def overrides(data: bytes) -> None:
-    """Words of a command line, one per line."""
-    words = data.decode("utf-8", "surrogateescape").split("\n")
-    try:
-        parse_config({"data": {"path": "a.txt"}}, "run", words)
-    except LstmError as error:
-        if error.exit_code != 3:
-            raise AssertionError(f"no config error: {error}") from error
-
-
-def override_seeds() -> list[bytes]:
-    return [
-        b"train.max_steps=1000\nmodel.hidden_size=[3,4]\nmodel.num_layers=2",
-        b"train.optimizer_options.betas=[0.9, 0.99]\ntrain.clip_norm=null",
-        b"data.path=a=b.txt\nseed=7",
-        b"data.kind=series\ndata.time=[year, month]\ndata.splits=[0.7,0.2,0.1]",
-        b"forecast.quantiles=[0.1,0.5,0.9]\nforecast.calendar=true",
-    ]
-
-
-# --- tables and texts ---------------------------------------------------------------------------
-
-
-def table(data: bytes) -> None:
-    """A CSV or Parquet file; its first byte chooses how it is read."""
-    from lstmcli.data.series.panel import prepare_series, read_series
-    from lstmcli.data.series.scaling import Scaler
-    from lstmcli.data.series.windows import training_windows
-
-    way, content = (data[0] if data else 0), data[1:]
-    path = folder() / "table.csv"
-    path.write_bytes(content)
-    settings = WAYS[way % len(WAYS)]
-    options = Data(kind="series", path=str(path), splits=[0.8, 0.2], context_length=4, horizon=2, **settings)
-    made = prepare_series(options)
-    windows = training_windows(made, 4, 2)
-    windows.batch([0, len(windows) - 1])
-    Scaler.fit(made, ("none", "log1p", "box-cox")[way % 3], "standard").to_json()
-    read_series(options, path, made.meta())
-
-
-WAYS: tuple[dict[str, Any], ...] = (
-    {"time": "t"},
-    {"time": "t", "group": "g", "static": ["s"]},
-    {"layout": "rows"},
-    {"time": "t", "known": ["b"], "target": "a"},
-    {"time": ["year", "month"]},
-    {"time": "t", "frequency": "1d"},
-)
-
-
-def table_seeds() -> list[bytes]:
-    import polars as pl
-
-    days = [f"2024-01-{day:02}" for day in range(1, 29)]
-    wide = "t,a,b\n" + "".join(f"{day},{k},{math.sin(k):.3f}\n" for k, day in enumerate(days))
-    long = "g;t;v;s\n" + "".join(f"{g};{day};{k};x{g}\n" for g in "pq" for k, day in enumerate(days))
-    rows = "id,V1,V2,V3,V4,V5,V6,V7,V8,V9,V10\n" + "".join(
-        f"H{k}," + ",".join(str(v) for v in range(10)) + "\n" for k in range(3)
-    )
-    months = "year,month,v\n" + "".join(f"{2000 + k // 12},{k % 12 + 1},{k}.5\n" for k in range(30))
-    stamps = "t,a\n" + "".join(f"2024-03-31T{h:02}:30:00+02:00,{h}\n" for h in range(24))
-    quoted = 't,a,b\n"2024-01-01","1","x,y"\n"2024-01-02",,"z\n2"\n"2024-01-03",NA,""\n'
-    numbers = "t,a\n" + "".join(f"{k},{k % 5}\n" for k in range(40))
-    file = io.BytesIO()
-    pl.read_csv(wide.encode(), try_parse_dates=True).write_parquet(file)
-    csv = [(0, wide), (3, wide), (1, long), (2, rows), (4, months), (0, stamps), (0, quoted), (0, numbers)]
-    return [bytes([way]) + text.encode() for way, text in csv] + [b"\0" + file.getvalue()]
-
-
-def text(data: bytes) -> None:
-    """A text file, at one of the two levels, with and without splits of its own."""
-    from lstmcli.data.text import encode_file, prepare_text
-
-    way, content = (data[0] if data else 0), data[1:]
-    path, cache_folder = folder() / "text.txt", folder() / "cache"
-    path.write_bytes(content)
-    shutil.rmtree(cache_folder, ignore_errors=True)
-    splits = [[0.9, 0.1], [1.0], [0.8, 0.1, 0.1]][way % 3]
-    level = ("characters", "bytes")[way // 3 % 2]
-    settings = Data(
-        path=str(path), cache=str(cache_folder), splits=splits, level=level, min_count=1 + way % 2
-    )
-    try:
-        made = prepare_text(settings)
-    except LstmError as error:
-        if error.exit_code != 4:
-            raise AssertionError(f"no data error: {error}") from error
-        return
-    ids = encode_file(path, made.vocabulary)
-    if level == "bytes" and ids.tobytes() != content:
-        raise AssertionError("bytes are not what they were")
-
-
-def text_seeds() -> list[bytes]:
-    texts = [
-        TEXT.encode(),
-        "静夜思 床前明月光\r\n".encode() * 9,
-        b"\xef\xbb\xbfabc\n" * 9,
-        "a😀".encode() * 9,
-    ]
-    return [bytes([way]) + each for way in range(6) for each in texts]
-
-
-def proposal(data: bytes) -> None:
-    """`lstm init` of a file with any name and any columns writes a config that is read again."""
-    from lstmcli.cli.init import propose, propose_table
-
-    kind, name, content = (data[:1], *data[1:].partition(b"\n")[::2])
-    shown = "".join(c for c in name.decode("utf-8", "replace") if c not in "/\0")[:40] or "x"
-    path = folder() / (f"{shown}.csv" if kind < b"\x80" else f"{shown}.txt")
-    path.write_bytes(content)
-    target = folder() / "proposed.yaml"
-    try:
-        target.write_text(propose_table(path) if kind < b"\x80" else propose(path), encoding="utf-8")
-    finally:
-        path.unlink()
-    if load_config(target).data.path != str(path):
-        raise AssertionError("the proposed config names another file")
-
-
-def proposal_seeds() -> list[bytes]:
-    tables = [b"\0name\n" + seed[1:] for seed in table_seeds()[:8]]
-    return [*tables, b"\x90n\xc3\xa9\n" + TEXT.encode(), b"\x90a: b\xe2\x80\xa8 # c\n" + TEXT.encode()]
-
-
-# --- prompts ------------------------------------------------------------------------------------
-
-
-@cache
-def small_decoder() -> tuple[Any, Any]:
-    from lstmcli.data.vocabulary import Vocabulary
-    from lstmcli.inference.text.decoder import LSTMDecoder
-
-    draw, size, hidden = np.random.default_rng(0), 20, 8
-    shapes = {"embedding.weight": (size, 4), "head.weight": (size, hidden), "head.bias": (size,)}
-    for layer, inputs in ((0, 4), (1, hidden)):
-        shapes |= {f"layers.{layer}.weight_ih": (4 * hidden, inputs), f"layers.{layer}.bias": (4 * hidden,)}
-        shapes[f"layers.{layer}.weight_hh"] = (4 * hidden, hidden)
-    tensors = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return LSTMDecoder(tensors), Vocabulary(
-        "characters", "".join(sorted("\n abcdefghijklmné静?"))[: size - 1]
-    )
-
-
-def prompt(data: bytes) -> None:
-    """Eight bytes of options, then stop texts and the prompt, one per line."""
-    from lstmcli.inference.text.generate import GenerateOptions, generate, notices
-    from lstmcli.terminal import sanitize
-
-    decoder, vocabulary = small_decoder()
-    head, rest = data[:8].ljust(8, b"\0"), data[8:8192].decode("utf-8", "surrogateescape").split("\n", 2)
-    temperature = (0.8, 0.0, -1.0, math.nan, math.inf, 1e-300, 1e300, 5e-324, 1.0)[head[0] % 9]
-    top_p = (None, 0.0, 0.5, 1.0, -1.0, math.nan, 1e-12, 2.0)[head[1] % 8]
-    top_k = (None, 0, 1, 3, -5, 1 << 70)[head[2] % 6]
-    options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "stop": tuple(rest[:-1])}
-    numbers = {"length": head[3] % 12 - 1, "num": head[4] % 4, "seed": (0, -1, 1 << 80, 7)[head[5] % 4]}
-    try:
-        checked = GenerateOptions(**options, **numbers)
-    except LstmError as error:
-        if error.exit_code != 2:
-            raise AssertionError(f"no usage error: {error}") from error
-        return
-    for said in notices(vocabulary, rest[-1], checked):
-        sanitize(said).encode("utf-8")
-    for sample in generate(decoder, vocabulary, rest[-1], checked):
-        sanitize(sample.text).encode("utf-8")
-
-
-def prompt_seeds() -> list[bytes]:
-    heads = [bytes([k, 0, 0, 8, 1, 0, 0, 0]) for k in range(9)] + [
-        bytes([0, k, k, 9, 2, k, 0, 0]) for k in range(8)
-    ]
-    texts = ["abc", "\n\nné静", "ab\nc\nthe cat", "", "x\x1b[31m\udcff\u202e"]
-    return [head + each.encode("utf-8", "surrogateescape") for head in heads for each in texts]
-
-
-# --- checkpoints and runs -----------------------------------------------------------------------
-
-
-NAMES = ("manifest.json", "model.safetensors", "state.safetensors", "state.json")
-
-
-@cache
-def small_checkpoint() -> Path:
-    tensors = {
-        "model.head.weight": np.ones((3, 2), np.float32),
-        "model.head.bias": np.arange(3, dtype=np.float32),
-        "optimizer.0.step": np.array(5, np.int64),
-        "carried.0.0": np.zeros((2, 2), np.float16),
-    }
-    document = {"best": {"step": 5, "loss": 1.25}, "progress": {"step": 5}, "optimizer": {}}
-    return save_checkpoint(
-        folder() / "checkpoints", Snapshot(5, tensors, document, {"vocab.json": '{"a": 1}'})
-    )
-
-
-def resign(path: Path, name: str, data: bytes) -> None:
-    """Put other bytes in a file of a checkpoint and make its manifest agree with them."""
-    (path / name).write_bytes(data)
-    if name != "manifest.json":
-        manifest = json.loads((path / "manifest.json").read_text())
-        manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _in_place(path: Path, name: str, data: bytes, read: Callable[[], object]) -> None:
-    """`read` while a file of the checkpoint holds `data`, rightly signed."""
-    before = {each: (path / each).read_bytes() for each in (name, "manifest.json")}
-    try:
-        resign(path, name, data)
-        read()
-    except LstmError as error:
-        if error.exit_code not in (3, 4, 5, 7):
-            raise AssertionError(f"the wrong kind of error: {error}") from error
-        str(error).encode("utf-8", "backslashreplace")
-    finally:
-        for each, content in before.items():
-            (path / each).write_bytes(content)
-
-
-def checkpoint(data: bytes) -> None:
-    """The first byte chooses the file that the rest takes the place of."""
-    path = small_checkpoint()
-    name = NAMES[(data[0] if data else 0) % len(NAMES)]
-
-    def read() -> None:
-        found = resolve(path.parent, None, lambda said: None)
-        for framework in ("torch", "numpy"):
-            read_checkpoint(found, framework=framework)  # type: ignore[arg-type]
-
-    _in_place(path, name, data[1:], read)
-
-
-def checkpoint_seeds() -> list[bytes]:
-    path = small_checkpoint()
-    return [bytes([k]) + (path / name).read_bytes() for k, name in enumerate(NAMES) for _ in range(2)]
-
-
-RUN_FILES = {
-    "text": ("model.safetensors", "state.safetensors", "state.json", "vocab.json", "config.yaml"),
-    "series": ("model.safetensors", "series.json", "config.yaml", "series.json", "series.json"),
-}
-
-
-@cache
-def small_run(kind: str) -> Path:
-    """A run of a few steps on a few data, made by the command line."""
-    home = folder() / kind
-    home.mkdir()
-    (home / "text.txt").write_text(TEXT, encoding="utf-8")
-    (home / "table.csv").write_bytes(table_seeds()[0][1:])
-    words = ["model.hidden_size=4", "model.num_layers=1", "train.batch_size=2", "train.max_steps=2"]
-    words += [
-        "telemetry.tensorboard=false",
-        "evaluation.sample_length=0",
-        "train.threads=1",
-        "model.path=fused",
-    ]
-    data: dict[str, Any] = {"path": str(home / "text.txt"), "cache": str(home / "cache")}
-    if kind == "series":
-        data = {"kind": "series", "path": str(home / "table.csv"), "time": "t", "static": []}
-        data |= {"context_length": 4, "horizon": 2, "known": ["b"], "target": "a", "splits": [0.7, 0.3]}
-        words += ["forecast.loss=quantile"]
-    else:
-        words += ["train.sequence_length=8", "model.embedding_size=3"]
-    (home / "config.yaml").write_text(dump_config(parse_config({"data": data}, "seed")), encoding="utf-8")
-    before = os.getcwd()
-    os.chdir(home)
-    try:
-        from lstmcli.cli.app import main
-
-        main(["train", "config.yaml", *words, "--run", "r"])
-    except SystemExit as leaving:
-        if leaving.code:
-            raise AssertionError("the seed run failed") from leaving
-    finally:
-        os.chdir(before)
-    return home / "runs" / "r"
-
-
-def _use_text(run: Path) -> None:
-    """Everything that is read of a run of text: to write, to evaluate, to go on."""
-    from lstmcli.api import Run, load
-    from lstmcli.training.optimizer import make_optimizer
-    from lstmcli.training.state import Progress, TrainState
-
-    loaded = load(f"{run}@last")
-    if not isinstance(loaded, Run) or sum(loaded.config.model.sizes) > 64:
-        return
-    loaded.generate("the", length=2, seed=1)
-    model = loaded.model
-    state = TrainState(model, make_optimizer(loaded.config.train, model), model.initial_state(2), Progress())
-    found = read_checkpoint(loaded.checkpoint)
-    state.restore(found.tensors, found.document)
-
-
-def _use_series(run: Path) -> None:
-    from lstmcli.api import load
-    from lstmcli.api_series import SeriesRun
-
-    loaded = load(f"{run}@last")
-    if isinstance(loaded, SeriesRun) and sum(loaded.config.model.sizes) <= 64:
-        loaded.forecast(2, run.parent.parent / "table.csv", seed=1)
-
-
-def _run(kind: str, use: Callable[[Path], None]) -> Callable[[bytes], None]:
-    def target(data: bytes) -> None:
-        run = small_run(kind)
-        name = RUN_FILES[kind][(data[0] if data else 0) % len(RUN_FILES[kind])]
-        if name == "config.yaml" and b"hidden_size: 4\n" not in data:
-            return  # sizes have a test of their own
-        path = next((run / "checkpoints").glob("step_*"))
-        _in_place(path, name, data[1:], lambda: use(run))
-
-    return target
-
-
-def _run_seeds(kind: str) -> Callable[[], list[bytes]]:
-    def seeds() -> list[bytes]:
-        path = next((small_run(kind) / "checkpoints").glob("step_*"))
-        return [bytes([k]) + (path / name).read_bytes() for k, name in enumerate(RUN_FILES[kind])]
-
-    return seeds
-
-
-def records(data: bytes) -> None:
-    """metrics.jsonl and manifest.json of a run that is listed and resumed."""
-    from lstmcli.rundir import list_runs
-    from lstmcli.telemetry.metrics import MetricsFile, read_metrics
-
-    run = folder() / "runs" / "r"
-    run.mkdir(parents=True, exist_ok=True)
-    metrics, _, manifest = data.partition(b"\x00\x00")
-    (run / "metrics.jsonl").write_bytes(metrics)
-    (run / "manifest.json").write_bytes(manifest)
-    list_runs(run.parent)
-    MetricsFile(run / "metrics.jsonl", last_step=7, evaluated=False).close()
-    read_metrics(run / "metrics.jsonl")
-
-
-def record_seeds() -> list[bytes]:
-    lines = b"".join(b'{"step": %d, "train/loss": 1.5, "val/loss": NaN}\n' % k for k in range(0, 12, 3))
-    manifest = json.dumps(
-        {"state": "complete", "created": "2026-01-01T00:00:00Z", "cell": "lstm", "parameters": 5}
-    )
-    return [lines + b"\0\0" + manifest.encode()]
 
 
 TARGETS = {
@@ -429,7 +49,7 @@ TARGETS = {
     "prompt": Target(prompt, prompt_seeds, 14),
     "checkpoint": Target(checkpoint, checkpoint_seeds, 14),
     "records": Target(records, record_seeds, 6),
-    "text-run": Target(_run("text", _use_text), _run_seeds("text"), 4),
-    "series-run": Target(_run("series", _use_series), _run_seeds("series"), 2),
+    "text-run": Target(run_target("text", use_text), run_seeds("text"), 4),
+    "series-run": Target(run_target("series", use_series), run_seeds("series"), 2),
 }
 """By name; how often each is tried follows how quick it is."""

@@ -105,7 +105,11 @@ def test_a_whole_float_where_a_number_or_a_list_is_allowed(word):
 
 
 def test_a_setting_within_one_that_is_no_section():
-    assert "seed" in refused("overrides", b"sead.x=1")
+    from lstmcli.config.load import parse_config
+
+    for document, words in (({"sed": {"x": 1}}, []), ({}, ["sead.x=1"]), ({}, ["seed.x=1"])):
+        with pytest.raises(LstmError, match="there is no such setting|nothing inside"):
+            parse_config({"data": {"path": "a"}} | document, "run", words)
 
 
 def test_a_line_of_the_log_that_is_nested_without_end():

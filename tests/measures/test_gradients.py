@@ -15,11 +15,9 @@ from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config, Model
 from lstmcli.errors import DataError
 from lstmcli.measures.gradients import (
-    gradient_by_lag,
     gradient_norms,
     half_life,
     lag_holding,
-    series_gradient_by_lag,
     series_gradient_norms,
     share_within,
 )
@@ -271,19 +269,7 @@ def test_the_forget_gates_alone_are_not_the_gradient():
     assert float(exact) > 10.0 * float(product) > 0.0
 
 
-# --- what training is told -----------------------------------------------------------------------
-
-
-def test_scalars_are_the_means_of_the_first_streams():
-    model, ids = made(), symbols(streams=5)
-    state = start(model, 5)
-    found = gradient_by_lag(model, ids, state, lags=(0, 3, T, T + 1), streams=2)
-    norms = gradient_norms(model, ids[:, :2], tuple(tuple(s[:2] for s in layer) for layer in state))
-    assert found["gradients/layer1/cell/lag3"] == float(norms.layers[1].states["cell"][3].mean())
-    assert f"gradients/layer0/hidden/lag{T}" in found
-    assert not any(tag.endswith(f"lag{T + 1}") for tag in found)
-    mean = norms.layers[0].states["hidden"].mean(1).tolist()
-    assert found.get("gradients/layer0/hidden/half_life") == half_life(mean)
+# --- what is left behind ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", ["lstm", "mingru", "lstm-readable"])
@@ -297,13 +283,13 @@ def test_measuring_changes_nothing(cell):
     state = model.initial_state(B)
     generator = torch.get_rng_state()
     with torch.no_grad():
-        first = gradient_by_lag(model, ids, state, lags=(0, 5))
+        first = gradient_norms(model, ids, state).layers[0].states["hidden"]
     assert model.training and all(module.training for module in model.modules())
     assert [(layer.path, layer.recompute) for layer in model.layers.layers] == before
     assert torch.equal(generator, torch.get_rng_state())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not any(s.requires_grad for layer in state for s in layer)
-    assert first == gradient_by_lag(model, ids, state, lags=(0, 5))
+    assert torch.equal(first, gradient_norms(model, ids, state).layers[0].states["hidden"])
 
 
 def test_one_symbol_has_no_gradient():
@@ -368,12 +354,6 @@ def test_gradients_of_a_forecast_equal_one_graph(decoder):
     errors.sum().backward()
     expected = torch.stack([c.grad.norm(dim=-1) for c in reversed(kept)]).double()
     torch.testing.assert_close(found.layers[1].states["cell"], expected, rtol=1e-4, atol=1e-9)
-
-
-def test_scalars_of_a_forecaster():
-    model, rows = forecaster("direct")
-    found = series_gradient_by_lag(model, rows, lags=(0, 5, 6), streams=2)
-    assert "gradients/layer1/cell/lag5" in found and "gradients/layer1/cell/lag6" not in found
 
 
 # --- what is read from a curve -------------------------------------------------------------------

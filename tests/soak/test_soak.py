@@ -6,6 +6,7 @@ Run by `make soak`; the figures are printed.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at /proc"),
 ]
-STEPS = 20_000
+STEPS = int(os.environ.get("SOAK_STEPS", "20000"))
 WORDS = [
     f"train.max_steps={STEPS}", "train.warmup_steps=100", "telemetry.every=20", "telemetry.gates_every=200",
     "telemetry.tensorboard=true", "evaluation.every=1000", "checkpoint.every=500", "checkpoint.keep=2",

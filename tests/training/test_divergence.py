@@ -21,15 +21,15 @@ def break_loss_at(monkeypatch, step, value):
     """Let the loss of update number `step` be `value`."""
     from lstmcli.model.text import TextModel
 
-    original, calls = TextModel.loss, 0
+    original, calls = TextModel.objective, 0
 
-    def loss(self, ids, targets, state):
+    def objective(self, ids, targets, state, penalties):
         nonlocal calls
         calls += 1
-        result, carried = original(self, ids, targets, state)
-        return (result * value if calls == step + 1 else result), carried
+        result, nats, carried = original(self, ids, targets, state, penalties)
+        return (result * value if calls == step + 1 else result), nats, carried
 
-    monkeypatch.setattr(TextModel, "loss", loss)
+    monkeypatch.setattr(TextModel, "objective", objective)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

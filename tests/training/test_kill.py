@@ -107,6 +107,27 @@ def test_tensorboard_of_a_killed_run_has_every_step_once(lab):
         assert event.value == np.float32(in_file[event.step])
 
 
+def test_tensorboard_has_an_evaluation_once_that_was_cut_off_and_made_up_for_twice(lab):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ["telemetry.tensorboard=true", "telemetry.pictures=false", "train.max_steps=30"]
+    faults = [("lstmcli.inference.text.evaluate:_windows", 2, "SIGTERM")]  # within the one at step 20
+    assert lab.process("train", "config.yaml", *words, "--run", "tb", faults=faults).code == 143
+    faults = [(f"{LOOP}:save_checkpoint", 1, "SIGKILL")]  # it was made up for, and logged, but not saved
+    assert lab.process("train", "--resume", "tb", faults=faults).code == -9
+    assert lab.process("train", "--resume", "tb").code == 0
+    events = accumulator.EventAccumulator(str(lab.path("tb"))).Reload()
+    assert [e.step for e in events.Scalars("val/loss")] == [10, 20, 30]
+    assert [e.step for e in events.Scalars("train/loss")] == [5, 10, 15, 20, 25, 30]
+    assert [e.step for e in events.Scalars("gates/layer0/forget/mean")] == [1, 10, 20, 30]
+
+
+def test_a_run_directory_that_is_deleted_is_not_made_anew(lab):
+    faults = [(f"{LOOP}:_step", 13, f"remove={lab.path('gone')}")]
+    failed = lab.process("train", "config.yaml", "--run", "gone", faults=faults)
+    assert failed.code == 7 and "cannot save checkpoint" in failed.err and "Traceback" not in failed.err
+    assert not lab.path("gone").exists()
+
+
 def test_a_run_directory_on_another_machine_resumes_bit_equal(shared_lab, whole, same, tmp_path, monkeypatch):
     name, words = whole
     run = f"{name}-moved"

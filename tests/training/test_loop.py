@@ -17,14 +17,14 @@ STEPS = 20  # an epoch has 15
 @pytest.fixture
 def windows(monkeypatch):
     """What the model is given and gives back at each update: (ids, state before, state after)."""
-    original, seen = TextModel.loss, []
+    original, seen = TextModel.objective, []
 
-    def loss(self, ids, targets, state):
-        result, carried = original(self, ids, targets, state)
+    def objective(self, ids, targets, state, penalties):
+        result, nats, carried = original(self, ids, targets, state, penalties)
         seen.append((ids, state, carried))
-        return result, carried
+        return result, nats, carried
 
-    monkeypatch.setattr(TextModel, "loss", loss)
+    monkeypatch.setattr(TextModel, "objective", objective)
     return seen
 
 

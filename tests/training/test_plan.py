@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 TEXT = ["telemetry.every=2", "telemetry.gates_every=8", "evaluation.every=20", "checkpoint.every=20"]
+TIED = ["model.tie_weights=true", "model.embedding_size=16"]
+EPOCHS = ["train.max_steps=null", "train.max_epochs=4"]
 SERIES = {
     "data": {"kind": "series", "path": "t.csv", "time": "t", "context_length": 8, "horizon": 4},
     "model": {"hidden_size": 8, "num_layers": 1, "path": "fused"},
@@ -17,10 +19,10 @@ SERIES = {
 CASES = {
     "log alone": ["config.yaml", *TEXT, "train.max_steps=60"],
     "with pictures": ["config.yaml", *TEXT, "train.max_steps=60", "telemetry.tensorboard=true"],
-    "epochs and an average": ["config.yaml", *TEXT, "train.max_steps=null", "train.max_epochs=4", "train.average=0.9"],
-    "SGD, tied": ["config.yaml", *TEXT, "train.optimizer=SGD", "model.tie_weights=true", "model.embedding_size=16"],
+    "epochs, an average": ["config.yaml", *TEXT, *EPOCHS, "train.average=0.9"],
+    "SGD, tied": ["config.yaml", *TEXT, "train.optimizer=SGD", *TIED],
     "series": ["series.yaml"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -67,6 +67,36 @@ def test_resume_from_an_older_step_replaces_what_came_after_it(lab, same):
     same(lab, "straight", "back")
 
 
+def test_a_run_that_was_set_back_stays_so_when_it_is_killed_before_its_first_commit(lab, same):
+    lab.train("straight", "train.max_steps=40")
+    lab.train("back", "train.max_steps=40")
+    fault = [(f"{LOOP}:_step", 3, "SIGKILL")]
+    assert lab.process("train", "--resume", "back@20", faults=fault).code == -9
+    assert lab.metrics("back")[-1]["step"] == 20  # the log goes on from there, so the run must, too
+    fault = [(f"{LOOP}:_step", 4, "SIGKILL")]
+    again = lab.process("train", "--resume", "back", faults=fault)
+    assert again.code == -9 and "set back to step 20" in again.err and "30, 40" in again.err
+    assert lab.steps("back") == [10, 20, 30, 40]  # still there, for --resume back@40
+    fault = [(f"{LOOP}:discard_after", 1, "SIGKILL")]  # committed, but the old course is not cleared away
+    assert lab.process("train", "--resume", "back", faults=fault).code == -9
+    assert lab.steps("back") == [10, 20, 30, 40]  # 30 is the new one
+    last = lab.lstm("train", "--resume", "back")
+    assert last.code == 0 and "goes on from step 30" in last.err
+    same(lab, "straight", "back")
+    assert "set_back" not in json.loads((lab.path("back") / "manifest.json").read_text())
+
+
+def test_the_course_that_was_left_can_be_taken_again_until_the_first_commit(lab, same):
+    lab.train("straight", "train.max_steps=40")
+    lab.train("back", "train.max_steps=40")
+    fault = [(f"{LOOP}:_step", 3, "SIGKILL")]
+    assert lab.process("train", "--resume", "back@20", faults=fault).code == -9
+    last = lab.lstm("train", "--resume", "back@40")
+    assert last.code == 0 and "already complete" in last.err
+    assert lab.steps("back") == [10, 20, 30, 40]
+    assert "already complete" in lab.lstm("train", "--resume", "back").err
+
+
 def test_resume_from_a_step_that_is_not_there(lab):
     lab.train("short")
     refused = lab.lstm("train", "--resume", "short@15")

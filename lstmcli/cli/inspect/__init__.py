@@ -13,7 +13,7 @@ from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
     from lstmcli.insight.finding import Finding
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -39,7 +39,7 @@ def group(
 def load_run(context: typer.Context) -> Run | SeriesRun:
     """The run that stands before the topic on the command line."""
     from lstmcli.api import Run, load
-    from lstmcli.api_series import SeriesRun
+    from lstmcli.api.series import SeriesRun
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
     if not isinstance(loaded, (Run, SeriesRun)):

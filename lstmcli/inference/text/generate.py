@@ -14,10 +14,12 @@ import numpy.typing as npt
 from lstmcli.errors import UsageError
 from lstmcli.inference.text.decoder import Decoder
 from lstmcli.inference.text.sampling import Sampler, check_options
+from lstmcli.memory import require
 
 OnText = Callable[[int, str], None]
 
 NAMED = 10  # characters that a notice lists
+SAMPLE_BYTES = 4096  # of a sample's random generator and text, at least
 
 
 class TextDecoder(Protocol):
@@ -212,6 +214,8 @@ def _read_prompt(decoder: Decoder, ids: npt.NDArray[Any], num: int) -> tuple[Any
 
 
 def _sampler(vocabulary: Symbols, options: GenerateOptions) -> Sampler:
+    needed = options.num * (SAMPLE_BYTES + 8 * vocabulary.size)
+    require(needed, f"writing {options.num:,} samples side by side", "ask for fewer, several times")
     return Sampler(
         vocabulary.size,
         temperature=options.temperature,

@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint
-from lstmcli.config.schema import Config
+from lstmcli.api.base import TrainedRun
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, read_json
+from lstmcli.rundir import read_json
 
 if TYPE_CHECKING:
     from lstmcli.data.sequences.encoding import Encoding, Sequences
@@ -26,20 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SyntheticRun:
-    """A trained model of a task. What is not used is not read."""
-
-    directory: RunDir
-    config: Config
-    checkpoint: Path
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return read_checkpoint(self.checkpoint, tensors="model")
-
-    @property
-    def step(self) -> int:
-        return self._snapshot.step
+class SequenceRun(TrainedRun):
+    """What both have in common."""
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -47,15 +34,32 @@ class SyntheticRun:
         return read_json(self.checkpoint / "sequence.json")
 
     @cached_property
+    def model(self) -> SequenceModel:
+        """The torch module, on the CPU in fp32, ready to evaluate. RunError: the checkpoint is damaged."""
+        from lstmcli.cells.source import cell_of_checkpoint
+        from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.room import check_room
+        from lstmcli.model.sequence import SequenceModel, SequenceShape
+        from lstmcli.training.state import load_model
+
+        settings, shape = self.config.model, SequenceShape.from_json(self.document.get("shape"))
+        check_room(shape.parameters(settings))
+        with cell_of_checkpoint(settings.cell, self.checkpoint, notice):
+            model = SequenceModel(settings, shape)
+        load_model(model, self._snapshot.tensors)
+        set_path(model.layers, path_without_compiling(model.layers))
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class SyntheticRun(SequenceRun):
+    """A trained model of a task."""
+
+    @cached_property
     def task(self) -> SyntheticTask:
         from lstmcli.data.sequences.synthetic import find_task
 
         return find_task(str(self.config.data.task), self.config.data.symbols)
-
-    @cached_property
-    def model(self) -> SequenceModel:
-        """The torch module, on the CPU in fp32, ready to evaluate."""
-        return read_model(self.config, self.document, self.checkpoint, self._snapshot)
 
     def evaluate(
         self,
@@ -92,25 +96,8 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ClassifierRun:
-    """A trained classifier with its classes. What is not used is not read."""
-
-    directory: RunDir
-    config: Config
-    checkpoint: Path
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return read_checkpoint(self.checkpoint, tensors="model")
-
-    @property
-    def step(self) -> int:
-        return self._snapshot.step
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """The checkpoint's `sequence.json`."""
-        return read_json(self.checkpoint / "sequence.json")
+class ClassifierRun(SequenceRun):
+    """A trained classifier with its classes."""
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -122,11 +109,6 @@ class ClassifierRun:
         if not found.fits(shape.symbols, shape.inputs, shape.outputs):
             raise RunError("the checkpoint's sequence.json is damaged: its parts do not fit each other")
         return found
-
-    @cached_property
-    def model(self) -> SequenceModel:
-        """The torch module, on the CPU in fp32, ready to evaluate."""
-        return read_model(self.config, self.document, self.checkpoint, self._snapshot)
 
     def data(self) -> LabelledData:
         """The run's own table, read again, and checked to be the same."""
@@ -217,22 +199,3 @@ class ClassifierRun:
 
 def _quiet(label: str, done: int, total: int) -> None:
     """Nobody waits."""
-
-
-def read_model(
-    config: Config, document: dict[str, Any], checkpoint: Path, snapshot: Snapshot
-) -> SequenceModel:
-    """The model of a checkpoint, on the CPU in fp32, ready to evaluate. RunError: damaged."""
-    from lstmcli.cells.source import cell_of_checkpoint
-    from lstmcli.model.hardware import path_without_compiling, set_path
-    from lstmcli.model.room import check_room
-    from lstmcli.model.sequence import SequenceModel, SequenceShape
-    from lstmcli.training.state import load_model
-
-    shape = SequenceShape.from_json(document.get("shape"))
-    check_room(shape.parameters(config.model))
-    with cell_of_checkpoint(config.model.cell, checkpoint, notice):
-        model = SequenceModel(config.model, shape)
-    load_model(model, snapshot.tensors)
-    set_path(model.layers, path_without_compiling(model.layers))
-    return model.eval()

@@ -1,4 +1,4 @@
-"""A trained run as an object: generate, evaluate, look inside; without the command line."""
+"""A trained text model as an object: generate, evaluate, look inside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve
-from lstmcli.config.load import load_config
-from lstmcli.config.schema import Config
+from lstmcli.api.base import TrainedRun
 from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.inference.text.clamp import Clamp, ClampedDecoder
@@ -18,68 +16,20 @@ from lstmcli.inference.text.decoder import LSTMDecoder, TorchDecoder
 from lstmcli.inference.text.decoders import has_numpy_decoder
 from lstmcli.inference.text.generate import GenerateOptions, Sample, generate
 from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, find_run, read_json, split_reference
+from lstmcli.rundir import read_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lstmcli.api_sequence import ClassifierRun, SyntheticRun
-    from lstmcli.api_series import SeriesRun
     from lstmcli.inference.text.report import Beside, TextReport
     from lstmcli.model.text import TextModel
 
-    AnyRun: TypeAlias = "Run | SeriesRun | SyntheticRun | ClassifierRun"
-
-
-def load(reference: str | Path, trust: bool = False) -> AnyRun:
-    """The run at a directory, by a name under runs/, or `latest`; with `@STEP`, `@best` or `@last`
-    for another checkpoint than the best.
-
-    Args:
-        trust: run the source of a cell that came with the run, whoever wrote it (docs/cells.md).
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    text, which = split_reference(str(reference))
-    run = find_run(text)
-    if trust:
-        from lstmcli.cells.trust import allow
-
-        allow(run.path)
-    checkpoint = resolve(run.checkpoints, which, notice)
-    stored = checkpoint / "config.yaml"
-    config = load_config(stored if stored.exists() else run.config_path)
-    if config.data.label is not None:
-        from lstmcli.api_sequence import ClassifierRun
-
-        return ClassifierRun(run, config, checkpoint)
-    if config.data.kind == "series":
-        from lstmcli.api_series import SeriesRun
-
-        return SeriesRun(run, config, checkpoint)
-    if config.data.kind == "synthetic":
-        from lstmcli.api_sequence import SyntheticRun
-
-        return SyntheticRun(run, config, checkpoint)
-    return Run(run, config, checkpoint)
-
 
 @dataclass(frozen=True)
-class Run:
-    """A trained text model with its vocabulary. What is not used is not read."""
+class Run(TrainedRun):
+    """A trained text model with its vocabulary."""
 
-    directory: RunDir
-    config: Config
-    checkpoint: Path
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return read_checkpoint(self.checkpoint, tensors="model", framework="numpy")
-
-    @property
-    def step(self) -> int:
-        return self._snapshot.step
+    tensors_of = "numpy"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint
-from lstmcli.config.schema import Config
+from lstmcli.api.base import TrainedRun
 from lstmcli.errors import DataError, RunError, UsageError
 from lstmcli.notices import notice
-from lstmcli.rundir import RunDir, read_json
+from lstmcli.rundir import read_json
 
 if TYPE_CHECKING:
     from lstmcli.data.series.panel import Panel, SeriesData
@@ -23,20 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SeriesRun:
-    """A trained forecaster with the figures that it scales by. What is not used is not read."""
-
-    directory: RunDir
-    config: Config
-    checkpoint: Path
-
-    @cached_property
-    def _snapshot(self) -> Snapshot:
-        return read_checkpoint(self.checkpoint, tensors="model")
-
-    @property
-    def step(self) -> int:
-        return self._snapshot.step
+class SeriesRun(TrainedRun):
+    """A trained forecaster with the figures that it scales by."""
 
     @cached_property
     def _document(self) -> dict[str, Any]:
