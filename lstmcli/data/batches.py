@@ -39,8 +39,9 @@ class StreamBatches:
     ``batch_size`` is per rank: there are world_size * batch_size streams. Step i belongs to epoch
     i // steps_per_epoch; any i from 0 on is valid. ``state_reset`` is the chance, per stream and
     window, of a reset besides the one at the start of an epoch. ``jitter`` moves the borders between
-    windows by up to half of that share of their length either way, the same for all streams. Random numbers come from hashes, so
-    they are the same under every version of every library. DataError: too few ids for one window.
+    windows by up to half of that share of their length either way, the same for all streams. Random
+    numbers come from hashes, so they are the same under every version of every library. DataError: too
+    few ids for one window.
     """
 
     def __init__(

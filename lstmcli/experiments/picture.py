@@ -172,35 +172,43 @@ def _over(results: Results) -> Figure:
     figure = new_figure((6.4, 3.8))
     axes = figure.subplots()
     name = "solved_at" if results.has_task else results.names[0]
-    colours, styles = _colours(results), _styles(results)
-    for variant, colour in colours.items():
-        rows = [row for row in results.rows if row.variant == variant]
-        points = [(row.at, value) for row in rows for r in row.records if (value := value_of(r, name))]
-        axes.plot(*zip(*points, strict=True) if points else ((), ()), "o", color=colour, ms=4, alpha=0.45)
-        means = [(row.at, spread.median) for row in rows if (spread := row.spread(name))]
-        line = zip(*means, strict=True) if means else ((), ())
-        axes.plot(*line, color=colour, linestyle=styles[variant], label=plain(variant), **MIDDLE)
-        _unsolved(axes, results, rows, colour)
     values = results.plan.experiment.over[str(results.plan.axis)]
     if min(values) > 0:
         axes.set_xscale("log")
-        axes.set_xticks(values, [str(v) for v in values])
-        axes.minorticks_off()
-    label = label_of(name)
-    axes.set(xlabel=str(results.plan.axis), ylabel=f"{label}{' (x: not solved)' if results.has_task else ''}")
+    axes.set_xticks(values, [str(v) for v in values])
+    axes.minorticks_off()
+    for place, variant in enumerate(_colours(results)):
+        _line_over(axes, results, variant, name, _beside(values, place, len(_colours(results))))
+    axes.set(xlabel=str(results.plan.axis), ylabel=label_of(name))
+    axes.set_ylabel(f"{label_of(name)}{' (x: not solved)' if results.has_task else ''}")
     axes.set_title(plain(results.plan.experiment.title), loc="left")
     _legend(figure, axes)
     return figure
 
 
-def _unsolved(axes: Axes, results: Results, rows: list[Row], colour: str) -> None:
-    """A cross at the step where a trial ended without having solved its task."""
-    if not results.has_task:
-        return
-    ended = [(row.at, r.get("steps")) for row in rows for r in row.records if not value_of(r, "solved_at")]
-    points = [(at, steps) for at, steps in ended if steps]
-    if points:
-        axes.plot(*zip(*points, strict=True), "x", color=colour, markersize=6, markeredgewidth=1.4)
+def _beside(values: list[float], place: int, count: int) -> dict[float, float]:
+    """Where a variant's marks stand: a little beside the value, lest they hide one another."""
+    shift = (place - (count - 1) / 2.0) * 0.02
+    wide = max(values) - min(values) or 1.0
+    if min(values) > 0:
+        return {value: value * (max(values) / min(values)) ** shift for value in values}
+    return {value: value + shift * wide for value in values}
+
+
+def _line_over(axes: Axes, results: Results, variant: str, name: str, x: dict[float, float]) -> None:
+    """Dots for seeds, a line through their medians, and a cross where a task was not solved."""
+    colour, style = _colours(results)[variant], _styles(results)[variant]
+    rows = [row for row in results.rows if row.variant == variant]
+    dots = [(x[row.at], value) for row in rows for r in row.records if (value := value_of(r, name))]
+    axes.plot([a for a, _ in dots], [b for _, b in dots], "o", color=colour, ms=4, alpha=0.45)
+    line = [(x[row.at], spread.median) for row in rows if (spread := row.spread(name))]
+    xs, ys = [a for a, _ in line], [b for _, b in line]
+    axes.plot(xs, ys, color=colour, linestyle=style, label=plain(variant), **MIDDLE)
+    if results.has_task:
+        records = [(row.at, record) for row in rows for record in row.records]
+        ended = [(x[at], r["steps"]) for at, r in records if not value_of(r, "solved_at") and r.get("steps")]
+        crosses = [a for a, _ in ended], [b for _, b in ended]
+        axes.plot(*crosses, "x", color=colour, markersize=6, markeredgewidth=1.4)
 
 
 def _gradients(results: Results) -> Figure:

@@ -41,6 +41,8 @@ PATTERNS = (
 )
 HIDDEN = {"best_loss", "final_loss", "gradient_norm_max", "solved_at"}
 """Not in a table unless asked for, where an experiment measures something else."""
+RANGES = {"solved_length"}
+"""Shown as what the seeds lie between: a mean of them says nothing."""
 NOTE = "Mean ± standard deviation (n - 1) over seeds; what fewer seeds have reached counts those alone."
 
 
@@ -185,7 +187,7 @@ class Results:
         for row in self.rows:
             cells = [row.variant, *([str(row.at)] if axis else []), _states(row)]
             cells += [f"{row.solved}/{len(row.records)}"] if self.has_task else []
-            rows.append([*cells, *(show(row.spread(name)) for name in names)])
+            rows.append([*cells, *(_cell(row, name) for name in names)])
         columns = [*head, *map(label_of, names)]
         title = self.plan.experiment.title + (" (quick: a look, not a result)" if self.plan.quick else "")
         return Table(title, columns, rows, self._note, left=2 if axis else 1)
@@ -237,6 +239,13 @@ class Results:
         from lstmcli.experiments.picture import draw
 
         return draw(self)
+
+
+def _cell(row: Row, name: str) -> str:
+    spread = row.spread(name)
+    if spread is None or name not in RANGES:
+        return show(spread)
+    return f"{spread.low:g}" if spread.low == spread.high else f"{spread.low:g} to {spread.high:g}"
 
 
 def label_of(name: str) -> str:

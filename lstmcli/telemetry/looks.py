@@ -69,7 +69,12 @@ def gates_figure(traces: Sequence[Trace], symbols: Sequence[str] | None = None) 
             low = 0.0 if float(values.min()) >= 0.0 else -1.0
             colours = "viridis" if low == 0.0 else "RdBu_r"
             image = axes.imshow(
-                _sorted_units(values), aspect="auto", vmin=low, vmax=1.0, cmap=colours, interpolation="nearest"
+                _sorted_units(values),
+                aspect="auto",
+                vmin=low,
+                vmax=1.0,
+                cmap=colours,
+                interpolation="nearest",
             )
             axes.set_title(f"layer {number}, {name} gate", loc="left")
             axes.set_yticks([])

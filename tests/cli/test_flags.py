@@ -15,7 +15,17 @@ FLAGS = {
         *("--trust", "--json"),
     ],
     "eval": [
-        *("run", "--data", "--split", "--protocol", "--by", "--length", "--dynamic", "--dynamic-rate", "--mix"),
+        *(
+            "run",
+            "--data",
+            "--split",
+            "--protocol",
+            "--by",
+            "--length",
+            "--dynamic",
+            "--dynamic-rate",
+            "--mix",
+        ),
         *("--temperature", "--trust", "--json"),
     ],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],

@@ -106,6 +106,14 @@ def test_only_what_is_asked_for_is_shown(desk):
     assert "In decades." in to_text(table)
 
 
+def test_lengths_are_shown_as_what_the_seeds_lie_between(desk, task):
+    rows = [record("narrow", s, solved_length=v) for s, v in ((1, 10.0), (2, 1000.0))]
+    rows += [record("wide", 1, solved_length=20.0)]
+    table = results(desk, rows, base=task).tables()[0]
+    assert [row[-1] for row in table.rows] == ["10 to 1000", "20"]
+    assert table.columns[-1] == "solved up to"
+
+
 def test_numbers_that_are_not_finite_do_not_count(desk):
     rows = [record("narrow", 1, best_loss=2.0), record("narrow", 2, best_loss=math.nan)]
     assert results(desk, rows).rows[0].spread("best_loss").values == [2.0]

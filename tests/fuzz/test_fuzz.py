@@ -108,7 +108,7 @@ def test_a_setting_within_one_that_is_no_section():
     from lstmcli.config.load import parse_config
 
     for document, words in (({"sed": {"x": 1}}, []), ({}, ["sead.x=1"]), ({}, ["seed.x=1"])):
-        with pytest.raises(LstmError, match="there is no such setting|nothing inside"):
+        with pytest.raises(LstmError, match=r"there is no such setting|nothing inside"):
             parse_config({"data": {"path": "a"}} | document, "run", words)
 
 

@@ -19,7 +19,16 @@ def test_a_line_is_on_its_way_to_the_disk_before_the_next_step(tmp_path):
 
 def test_lines_that_are_no_records_are_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    lines = ["[" * 100_000, '{"step": "3"}', '{"step": 4}', "[4]", "", '{"a": 1}', '{"step": 5}', '{"step": 6']
+    lines = [
+        "[" * 100_000,
+        '{"step": "3"}',
+        '{"step": 4}',
+        "[4]",
+        "",
+        '{"a": 1}',
+        '{"step": 5}',
+        '{"step": 6',
+    ]
     path.write_text("\n".join(lines))
     assert [record["step"] for record in read_metrics(path)] == [4, 5]
     assert read_metrics(tmp_path / "nothing") == []

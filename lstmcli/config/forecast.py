@@ -1,0 +1,59 @@
+"""Settings of a forecaster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lstmcli.config.section import PositiveInt, Section
+
+
+class Forecast(Section):
+    """Series only: how windows of values go into the layers, and how forecasts come out."""
+
+    transform: Literal["none", "log", "log1p", "box-cox"] = "none"
+    """Applied to all target values before anything else, and undone in forecasts; box-cox fits its
+    exponent on the training part."""
+    scaling: Literal["none", "standard"] = "standard"
+    """Z-scores of each series, or of each channel where there is one series, fitted on the training
+    part."""
+    normalization: Literal["none", "last", "seasonal", "mean-abs", "standard"] = "last"
+    """Of each window by its own context, undone in the forecast: the last value is subtracted; or the
+    seasonal shape at the level of the last season; or all is divided by the mean absolute value; or made
+    zero-mean with unit deviation."""
+    season: PositiveInt | None = None
+    """Steps of the shape that `normalization: seasonal` subtracts, such as 168 for the hours of a week;
+    null: `data.season`."""
+    patch_length: PositiveInt = 1
+    """Steps that make one input of the recurrence (segments; the context must be a multiple)."""
+    lags: list[PositiveInt] = Field(default=[])
+    """Values so many steps earlier that are read beside each value."""
+    calendar: bool | list[str] = False
+    """Features of the time (hour, weekday, day, month, ...) beside each value; true: those that vary
+    at this frequency."""
+    channels: Literal["independent", "joint"] = "independent"
+    """Several targets: each a series of its own to one model, or all read and forecast together."""
+    channel_embedding: Annotated[int, Field(ge=0)] = 0
+    """Width of a learned vector per target; 0: none."""
+    series_embedding: Annotated[int, Field(ge=0)] = 0
+    """Width of a learned vector per series; 0: none. Series that training never saw get zeros."""
+    decoder: Literal["direct", "segments", "recursive"] = "direct"
+    """`direct`: all steps from the final state; `segments`: each segment of `patch_length` steps from
+    the final state and a vector for its place, in parallel (SegRNN; Lin et al. 2023); `recursive`: one
+    patch after the other, each fed back (DeepAR where the loss is a distribution)."""
+    loss: Literal["mse", "mae", "huber", "quantile", "gaussian", "student-t", "negative-binomial"] = "mae"
+    """What the head is trained for: a point, quantiles (pinball loss), or a distribution's
+    likelihood."""
+    quantiles: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default=[0.05, 0.5, 0.95], min_length=1)
+    """Levels that a forecast reports, and that the loss `quantile` learns."""
+    samples: PositiveInt = 100
+    """Paths drawn where a forecast needs them (recursive decoding of distributions)."""
+    members: Annotated[int, Field(ge=1, le=64)] = 1
+    """Models that are trained side by side from different starts; the forecast is their mean."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Forecast:
+        if sorted(set(self.quantiles)) != self.quantiles:
+            raise ValueError("quantiles must rise, such as [0.05, 0.5, 0.95]")
+        return self
