@@ -42,7 +42,7 @@ def command(
         bool, typer.Option("--dynamic", help="Text: beside it, the model learning from what it has read.")
     ] = False,
     dynamic_rate: Annotated[
-        float | None, typer.Option("--dynamic-rate", help="Step size of --dynamic.", show_default="1e-4")
+        float | None, typer.Option("--dynamic-rate", help="Step size of --dynamic.", show_default="3e-4")
     ] = None,
     mix: Annotated[
         list[str] | None,

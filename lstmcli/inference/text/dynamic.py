@@ -30,7 +30,7 @@ from lstmcli.model.text import TextModel
 class Dynamics:
     """How the weights follow the text."""
 
-    rate: float = 1e-4
+    rate: float = 3e-4
     decay: float = 2e-3
     segment: int = 64  # symbols between updates
     statistics: int = 256  # segments of the training text that give the gradient's mean square
