@@ -128,7 +128,8 @@ class Telemetry(Section):
     gates_every: PositiveInt | None = 200
     """Steps between gate statistics; null: none."""
     pictures: bool = True
-    """Draw, at each evaluation, the gates over a fixed input and how far gradients reach in it."""
+    """At evaluations, measure how far gradients reach in a fixed input; draw that, and the gates over it, at
+    most every 30 seconds."""
     tensorboard: bool = True
     """Write TensorBoard event files beside metrics.jsonl."""
 

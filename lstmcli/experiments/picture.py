@@ -151,10 +151,22 @@ def _dots(results: Results) -> Figure:
             _row_of_dots(axes, results, row, name, variants.index(row.variant))
         axes.set_title("" if value is None else plain(str(value)), loc="left")
         axes.set_xlabel(f"{label_of(name)}{' (x: not solved)' if results.has_task else ''}")
+        _scale(axes, [v for row in results.rows if (found := row.spread(name)) for v in found.values])
     panels[0].set_yticks(range(len(variants)), [plain(variant) for variant in variants])
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
     figure.suptitle(f"{plain(results.plan.experiment.title)} (dots: seeds; bar: mean)", fontsize=10)
     return figure
+
+
+def _scale(axes: Axes, values: list[float]) -> None:
+    """Logarithmic where one variant would else push all others into a corner."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    if values and min(values) > 0 and max(values) > 5 * statistics.median(values):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _row_of_dots(axes: Axes, results: Results, row: Row, name: str, place: int) -> None:
@@ -168,10 +180,11 @@ def _row_of_dots(axes: Axes, results: Results, row: Row, name: str, place: int) 
 
 
 def _over(results: Results) -> Figure:
-    """Steps to solve (or the first number) against the values of the further setting."""
+    """Steps to solve (or the number that is shown first) against the values of the further setting."""
     figure = new_figure((6.4, 3.8))
     axes = figure.subplots()
-    name = "solved_at" if results.has_task else results.names[0]
+    steps = results.has_task and results.names[:1] != ["solved_length"]
+    name = "solved_at" if steps else results.names[0]
     values = results.plan.experiment.over[str(results.plan.axis)]
     if min(values) > 0:
         axes.set_xscale("log")
@@ -179,8 +192,7 @@ def _over(results: Results) -> Figure:
     axes.minorticks_off()
     for place, variant in enumerate(_colours(results)):
         _line_over(axes, results, variant, name, _beside(values, place, len(_colours(results))))
-    axes.set(xlabel=str(results.plan.axis), ylabel=label_of(name))
-    axes.set_ylabel(f"{label_of(name)}{' (x: not solved)' if results.has_task else ''}")
+    axes.set(xlabel=str(results.plan.axis), ylabel=f"{label_of(name)}{' (x: not solved)' if steps else ''}")
     axes.set_title(plain(results.plan.experiment.title), loc="left")
     _legend(figure, axes)
     return figure
@@ -199,12 +211,14 @@ def _line_over(axes: Axes, results: Results, variant: str, name: str, x: dict[fl
     """Dots for seeds, a line through their medians, and a cross where a task was not solved."""
     colour, style = _colours(results)[variant], _styles(results)[variant]
     rows = [row for row in results.rows if row.variant == variant]
-    dots = [(x[row.at], value) for row in rows for r in row.records if (value := value_of(r, name))]
+    dots = [
+        (x[row.at], value) for row in rows for r in row.records if (value := value_of(r, name)) is not None
+    ]
     axes.plot([a for a, _ in dots], [b for _, b in dots], "o", color=colour, ms=4, alpha=0.45)
     line = [(x[row.at], spread.median) for row in rows if (spread := row.spread(name))]
     xs, ys = [a for a, _ in line], [b for _, b in line]
     axes.plot(xs, ys, color=colour, linestyle=style, label=plain(variant), **MIDDLE)
-    if results.has_task:
+    if name == "solved_at":
         records = [(row.at, record) for row in rows for record in row.records]
         ended = [(x[at], r["steps"]) for at, r in records if not value_of(r, "solved_at") and r.get("steps")]
         crosses = [a for a, _ in ended], [b for _, b in ended]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lstmcli.config.schema import Config
 from lstmcli.measures.gradients import Gradients, half_life
 from lstmcli.pictures import PALETTE, new_figure, picture_style
 
@@ -20,8 +23,27 @@ STEPS = 64
 """Steps of the fixed input."""
 STREAMS = 4
 """Streams whose gradients are looked at."""
+INTERVAL = 30.0
+"""Seconds between two sets of pictures, at least."""
 UNITS = 48
 """Units of a picture, evenly chosen among all in the order of their mean."""
+
+
+class Pace:
+    """Whether it is time for pictures again: never twice within `INTERVAL`, so that short runs are not
+    spent on them. What is logged as numbers does not depend on it."""
+
+    def __init__(self, config: Config):
+        self._wanted = config.telemetry.tensorboard and config.telemetry.pictures
+        self._drawn = -math.inf
+
+    def due(self) -> bool:
+        """True at most once per interval, and never where no pictures are wanted."""
+        now = time.monotonic()
+        if not self._wanted or now - self._drawn < INTERVAL:
+            return False
+        self._drawn = now
+        return True
 
 
 def half_lives(gradients: Gradients) -> dict[str, float]:

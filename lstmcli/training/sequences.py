@@ -19,7 +19,7 @@ from lstmcli.model.sequence import Rows, SequenceModel, SequenceShape, rows_of
 from lstmcli.model.stack import Stack, StackState
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
-from lstmcli.telemetry.looks import gates_figure
+from lstmcli.telemetry.looks import Pace, gates_figure
 from lstmcli.training.distributed import Ranks
 from lstmcli.training.task import Measured, Score
 
@@ -54,6 +54,7 @@ class SequenceTask:
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
         self.device = torch.device("cpu")
         self._rows: Rows | None = None  # of the last step
+        self._pace = Pace(config)
 
     def stacks(self) -> list[Stack]:
         return [self.model.layers]
@@ -86,7 +87,7 @@ class SequenceTask:
 
     def show(self, step: int, logger: Logger, console: Console) -> None:
         """The gates over a fixed sequence: the first of the first batch."""
-        if self.config.telemetry.tensorboard and self.config.telemetry.pictures:
+        if self._pace.due():
             rows = rows_of(self.batches[0], self.device)
             gates = gates_figure(self.model.observe(rows.inputs[:, :1]))
             if gates is not None:

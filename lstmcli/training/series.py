@@ -29,7 +29,7 @@ from lstmcli.model.window import Rows
 from lstmcli.rundir import read_json
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
-from lstmcli.telemetry.looks import gates_figure, gradients_figure, half_lives
+from lstmcli.telemetry.looks import Pace, gates_figure, gradients_figure, half_lives
 from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.task import Measured, Score
 from lstmcli.training.text import describe_model
@@ -73,6 +73,7 @@ class SeriesTask:
         )
         self.has_validation = len(self.val) > 0
         self._gradients: Gradients | None = None  # of the last evaluation
+        self._pace = Pace(config)
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
 
@@ -148,7 +149,7 @@ class SeriesTask:
         if found:
             nominal, observed = ([row[k] for row in found] for k in ("level", "observed"))
             logger.figure(step, "calibration", calibration_figure(nominal, observed))
-        if self.config.telemetry.pictures:
+        if self._pace.due():
             rows = self.forecaster.rows(self.forecaster.batch(*(p[:1] for p in places)))
             gates = gates_figure(self.model.observe(rows))
             if gates is not None:

@@ -27,7 +27,15 @@ from lstmcli.model.stack import Stack, StackState, detach, reset_streams
 from lstmcli.model.text import Penalties, TextModel
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
-from lstmcli.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives, shown_symbol
+from lstmcli.telemetry.looks import (
+    STEPS,
+    STREAMS,
+    Pace,
+    gates_figure,
+    gradients_figure,
+    half_lives,
+    shown_symbol,
+)
 from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.sample import sample_text
 from lstmcli.training.task import Measured, Score
@@ -66,6 +74,7 @@ class TextTask:
         self._penalties = Penalties(train.activation_penalty, train.temporal_penalty, train.label_smoothing)
         self.device = torch.device("cpu")
         self._gradients: Gradients | None = None  # of the last evaluation
+        self._pace = Pace(config)
         self._window: tuple[Tensor, StackState] | None = None  # the last one, and the state before it
 
     def stacks(self) -> list[Stack]:
@@ -149,7 +158,7 @@ class TextTask:
             text = sample_text(self.model, self.data.vocabulary, settings, self.config.seed)
             logger.sample(step, text)
             console.sample(text)
-        if self.config.telemetry.tensorboard and self.config.telemetry.pictures:
+        if self._pace.due():
             self._picture(step, logger)
 
     def _picture(self, step: int, logger: Logger) -> None:

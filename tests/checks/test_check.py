@@ -179,7 +179,7 @@ def test_a_good_cell_passes(lab, name):
     assert checked.code == 0, checked.out
     assert "FAILED" not in checked.out and "gradients               ok" in checked.out
     assert "times the stock LSTM's" in checked.out
-    assert f"note: checking cells.py:{name} runs the code of {lab.folder / 'cells.py'}" in checked.err
+    assert f"cells.py:{name} runs the code of {lab.folder / 'cells.py'}" in checked.err
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

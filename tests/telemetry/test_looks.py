@@ -7,10 +7,12 @@ import json
 import pytest
 import torch
 
+from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Model
 from lstmcli.measures.gradients import gradient_norms, half_life
 from lstmcli.model.layers import Trace
 from lstmcli.model.text import TextModel
+from lstmcli.telemetry import looks
 from lstmcli.telemetry.looks import (
     STEPS,
     UNITS,
@@ -66,7 +68,8 @@ def test_half_lives_are_those_of_each_layers_memory():
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_run_has_pictures_at_every_evaluation_if_they_are_wanted(lab, wanted):
+def test_a_run_has_pictures_at_every_evaluation_if_they_are_wanted(lab, wanted, monkeypatch):
+    monkeypatch.setattr(looks, "INTERVAL", 0.0)
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     lab.train("r", "telemetry.tensorboard=true", f"telemetry.pictures={str(wanted).lower()}")
     events = accumulator.EventAccumulator(str(lab.path("r")), size_guidance={"images": 0}).Reload()
@@ -75,3 +78,11 @@ def test_a_run_has_pictures_at_every_evaluation_if_they_are_wanted(lab, wanted):
         assert [e.step for e in events.Images("gates")] == [10, 20]
     records = [json.loads(line) for line in (lab.path("r") / "metrics.jsonl").read_text().splitlines()]
     assert any("gradients/layer0/half_life" in r for r in records) is wanted
+
+
+def test_pictures_keep_their_distance(monkeypatch):
+    config = parse_config({"data": {"path": "a"}}, "test")
+    clock = iter([100.0, 101.0, 129.0, 130.5, 131.0])
+    monkeypatch.setattr(looks.time, "monotonic", lambda: next(clock))
+    pace = looks.Pace(config)
+    assert [pace.due() for _ in range(5)] == [True, False, False, True, False]
