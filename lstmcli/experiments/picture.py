@@ -102,11 +102,11 @@ def _curves(results: Results) -> Figure:
     _lines(axes, results, results.rows, tag)
     axes.set(xlabel="step", ylabel=label)
     axes.set_title(plain(results.plan.experiment.title), loc="left")
+    _baseline(axes, results, tag)
     if tag == "val/accuracy":
-        axes.set_ylim(0.0, 1.02)
+        axes.set_ylim(top=1.01)
     if tag == "val/mse":
         axes.set_yscale("log")
-    _baseline(axes, results, tag)
     _legend(figure, axes)
     return figure
 
@@ -126,10 +126,9 @@ def _tag(results: Results) -> tuple[str, str]:
 def _baseline(axes: Axes, results: Results, tag: str) -> None:
     """What costs nothing, as a dotted line."""
     name = "baseline_accuracy" if tag == "val/accuracy" else "baseline_mse" if tag == "val/mse" else ""
-    values = {v for record in results.records if (v := value_of(record, name)) is not None}
-    for number, value in enumerate(sorted(values)):
-        label = "baseline" if number == 0 else None
-        axes.axhline(value, color=INK, linewidth=1.0, linestyle=":", label=label)
+    values = [v for record in results.records if (v := value_of(record, name)) is not None]
+    if values:
+        axes.axhline(statistics.fmean(values), color=INK, linewidth=1.0, linestyle=":", label="baseline")
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -243,6 +243,8 @@ class Results:
 
 def _cell(row: Row, name: str) -> str:
     spread = row.spread(name)
+    if spread is not None and name.startswith("baseline_"):
+        return f"{spread.mean:.3g}"  # no seed's doing
     if spread is None or name not in RANGES:
         return show(spread)
     return f"{spread.low:g}" if spread.low == spread.high else f"{spread.low:g} to {spread.high:g}"

@@ -95,5 +95,5 @@ def test_failed_trials_are_an_error_after_the_rest_is_shown(desk, command):
     assert code == 5 and "lost" in out and "1 (1 failed)" in out and "narrow" in out
     assert "1 of 2 trials failed, first lost-seed1: " in err and "--resume runs/x" in err
     (desk.folder / "gone.txt").write_text((desk.folder / "text.txt").read_text())
-    code, out, _ = command("--resume", "x")
+    code, out, _ = command("--resume", "x", "--jobs", 0)
     assert code == 0 and "failed" not in out
