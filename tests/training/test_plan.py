@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from lstmcli.telemetry import looks
+
 TEXT = ["telemetry.every=2", "telemetry.gates_every=8", "evaluation.every=20", "checkpoint.every=20"]
 TIED = ["model.tie_weights=true", "model.embedding_size=16"]
 EPOCHS = ["train.max_steps=null", "train.max_epochs=4"]
@@ -38,7 +40,8 @@ def log_bytes(lab, run):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_takes_what_the_dry_run_said(home, case):
+def test_a_run_takes_what_the_dry_run_said(home, case, monkeypatch):
+    monkeypatch.setattr(looks, "INTERVAL", 0.0)  # the plan counts pictures at every evaluation
     plan = home.lstm("train", *CASES[case], "--dry-run", "--json").json
     assert not (home.folder / "runs").exists()
     assert home.lstm("train", *CASES[case], "--run", "r").code == 0
