@@ -21,6 +21,8 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at /proc"),
 ]
 STEPS = int(os.environ.get("SOAK_STEPS", "20000"))
+PICTURES = 200_000
+"""Bytes of a set of pictures, at most."""
 WORDS = [
     f"train.max_steps={STEPS}", "train.warmup_steps=100", "telemetry.every=20", "telemetry.gates_every=200",
     "telemetry.tensorboard=true", "evaluation.every=1000", "checkpoint.every=500", "checkpoint.keep=2",
@@ -73,7 +75,7 @@ def test_memory_stays_as_it_is(looks):
     before, after = mean(one.memory for one in early), mean(one.memory for one in late)
     change = f"{after / before - 1:+.2%}"
     print(f"\nmemory: {before / 1e6:.1f} MB at a third, {after / 1e6:.1f} MB at the end ({change})")
-    assert after == pytest.approx(before, rel=0.02)
+    assert after <= 1.02 * before
 
 
 def test_open_files_stay_as_they_are(looks):
@@ -90,4 +92,6 @@ def test_the_log_grows_evenly(looks):
             some = part(looks, first, first + 0.3)
             rates.append((getattr(some[-1], name) - getattr(some[0], name)) / (some[-1].step - some[0].step))
         print(f"\n{name}: {rates[0]:.1f} bytes a step, then {rates[1]:.1f}")
-        assert rates[1] == pytest.approx(rates[0], rel=0.1)
+        # Pictures come by the clock, so one set more may fall into the second half.
+        more = PICTURES / (0.3 * STEPS) if name == "events" else 0.0
+        assert rates[1] <= 1.1 * rates[0] + more
