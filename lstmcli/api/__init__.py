@@ -39,15 +39,16 @@ def load(reference: str | Path, trust: bool = False) -> AnyRun:
     checkpoint = resolve(run.checkpoints, which, notice)
     stored = checkpoint / "config.yaml"
     config = load_config(stored if stored.exists() else run.config_path)
-    if config.data.label is not None:
+    learned = config.data.learned
+    if learned == "labelled":
         from lstmcli.api.sequences import ClassifierRun
 
         return ClassifierRun(run, config, checkpoint)
-    if config.data.kind == "series":
+    if learned == "series":
         from lstmcli.api.series import SeriesRun
 
         return SeriesRun(run, config, checkpoint)
-    if config.data.kind == "synthetic":
+    if learned == "synthetic":
         from lstmcli.api.sequences import SyntheticRun
 
         return SyntheticRun(run, config, checkpoint)

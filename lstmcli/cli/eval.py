@@ -115,7 +115,7 @@ def _check_options(loaded: AnyRun, data: Path | None, by: str | None, length: li
         raise UsageError("--length is for runs of synthetic tasks")
     if data is not None and config.kind == "synthetic":
         raise UsageError(f"--data: the task {config.task} makes its own sequences")
-    if by is not None and (config.kind != "series" or config.label is not None):
+    if by is not None and config.learned != "series":
         raise UsageError("--by is for runs that forecast series")
 
 

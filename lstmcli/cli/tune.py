@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -157,11 +157,9 @@ def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
 
 
 def _told(outcome: Outcome) -> str:
-    settings = ", ".join(f"{k.split('.', 1)[-1]} {_shown(v)}" for k, v in outcome.settings.items())
+    from lstmcli.tuning.results import shown
+
+    settings = ", ".join(f"{k.split('.', 1)[-1]} {shown(v)}" for k, v in outcome.settings.items())
     loss = "" if outcome.loss is None else f" {outcome.loss:.4f}"
     said = f": {outcome.message}" if outcome.message else ""
     return f"{outcome.number:>4}  {outcome.state}{loss} in {outcome.seconds:.0f} s ({settings}){said}"
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -85,11 +85,12 @@ def _check_data(config: Config) -> dict[str, Any]:
 
     if config.data.url is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
-    if config.data.kind == "synthetic":
+    learned = config.data.learned
+    if learned == "synthetic":
         return {"task": config.data.task, "length": config.data.length}
-    if config.data.label is not None:
+    if learned == "labelled":
         return _check_labelled(config)
-    if config.data.kind == "series":
+    if learned == "series":
         return _check_series(config)
     with tempfile.TemporaryDirectory() as folder:
         data = prepare_text(config.data.model_copy(update={"cache": folder}))

@@ -94,6 +94,11 @@ class Data(Section):
     max_length: PositiveInt | None = None
     """With a label: only the last so many symbols or steps of a sequence are read; null: all."""
 
+    @property
+    def learned(self) -> Literal["text", "series", "synthetic", "labelled"]:
+        """What is learned from the data: the next symbol, forecasts, a task, or the classes of a column."""
+        return "labelled" if self.label is not None else self.kind
+
     @model_validator(mode="after")
     def _fits_kind(self) -> Data:
         fields = type(self).model_fields

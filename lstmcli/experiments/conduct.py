@@ -144,7 +144,8 @@ def _side_by_side(folder: Path, waiting: list[Trial], jobs: int, report: Report)
                     alive, trial = worker.told.readline() != b"", worker.trial
                     if trial is not None:
                         worker.trial = None
-                        report(trial, record_of(folder, trial) or _failed(trial, _last_words(folder, trial)))
+                        record = record_of(folder, trial)
+                        report(trial, record or _failed(trial, last_words(folder, trial.name)))
                     if alive and queue:
                         worker.give(queue.pop(0))
                         continue
@@ -196,10 +197,10 @@ def _stop(workers: list[_Worker]) -> None:
         worker.end()
 
 
-def _last_words(folder: Path, trial: Trial) -> str:
+def last_words(folder: Path, name: str) -> str:
     """What a trial said before it ended without a record: the error, or else its last line."""
     try:
-        text = log_of(folder, trial.name).read_text(encoding="utf-8", errors="replace")
+        text = log_of(folder, name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         text = ""
     lines = text.splitlines()

@@ -97,8 +97,8 @@ SEQUENCES = ("Sequences", "sequences")
 
 def _kind(config: Config) -> str:
     """What is learned: text, series, or sequences (labelled, or of a task)."""
-    whole = config.data.kind == "synthetic" or config.data.label is not None
-    return "sequences" if whole else config.data.kind
+    learned = config.data.learned
+    return "sequences" if learned in ("synthetic", "labelled") else learned
 
 
 def _layout(cells: list[Any], kind: str) -> dict[str, Any]:

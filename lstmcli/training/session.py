@@ -117,15 +117,16 @@ def assemble(
 
 def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
     """The task of a config: reads the data and makes the model."""
-    if config.data.label is not None:
+    learned = config.data.learned
+    if learned == "labelled":
         from lstmcli.training.labelled import LabelledTask
 
         return LabelledTask(config, on_progress, ranks)
-    if config.data.kind == "series":
+    if learned == "series":
         from lstmcli.training.series import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
-    if config.data.kind == "synthetic":
+    if learned == "synthetic":
         from lstmcli.training.synthetic import SyntheticTraining
 
         return SyntheticTraining(config, on_progress, ranks)

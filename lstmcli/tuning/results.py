@@ -35,7 +35,7 @@ class Results:
         rows = []
         for o in self.found[:ROWS]:
             loss = "" if o.loss is None else f"{o.loss:.4f}"
-            rows.append([str(o.number), o.state, loss, *(_shown(o.settings.get(name)) for name in names)])
+            rows.append([str(o.number), o.state, loss, *(shown(o.settings.get(name)) for name in names)])
         left = len(self.found) - len(rows)
         pruned = sum(o.state == "pruned" for o in self.found)
         note = f"{len(self.found)} trials, {pruned} ended early" + (f"; {left} more" if left else "")
@@ -66,7 +66,7 @@ class Results:
             losses = [o.loss for o in chosen]
             axes.scatter(places, losses, s=18, facecolors=face, edgecolors=PALETTE[0], linewidths=0.8)  # type: ignore[arg-type]
         if isinstance(dimension, list):
-            axes.set_xticks(range(len(dimension)), [_shown(value) for value in dimension])
+            axes.set_xticks(range(len(dimension)), [shown(value) for value in dimension])
         elif isinstance(dimension, Range) and dimension.log:
             axes.set_xscale("log")
         axes.set_title(name, loc="left")
@@ -75,5 +75,6 @@ class Results:
             axes.set_ylim(top=order[int(0.9 * (len(order) - 1))] * 1.02)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value, short."""
     return "null" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

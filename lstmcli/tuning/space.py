@@ -70,10 +70,9 @@ SERIES: Space = {
 
 
 def default_space(config: Config) -> Space:
-    text = config.data.kind == "text" and config.data.label is None
-    if text:
+    if config.data.learned == "text":
         return dict(TEXT)
-    series = config.data.kind == "series" and config.data.label is None
+    series = config.data.learned == "series"
     return {k: v for k, v in SERIES.items() if series or not k.startswith("forecast.")}
 
 

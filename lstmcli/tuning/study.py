@@ -27,6 +27,7 @@ from lstmcli.checkpoint.files import read_json, write_atomic, write_json_atomic
 from lstmcli.config.load import dump_config, parse_config
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError, RunError, UsageError
+from lstmcli.experiments.conduct import PATIENCE, last_words, log_of
 from lstmcli.telemetry.metrics import read_metrics
 from lstmcli.training.signals import StopSignals
 from lstmcli.tuning.space import Range, Space, Value, from_json, to_json, with_settings
@@ -39,7 +40,6 @@ STARTUP = 4
 """Trials that are never ended early, and that are drawn at random."""
 FAILURES = 5
 """Trials in a row that may fail before the search gives up."""
-PATIENCE = 30.0  # seconds for a trial to end when asked to
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def search(folder: Path, plan: Plan, report: Report) -> list[Outcome]:
                         f"  go on with: lstm tune --resume {folder}"
                     )
         finally:
-            _end(study, running)
+            _end(running)
     return outcomes(study)
 
 
@@ -177,8 +177,8 @@ def _begin(folder: Path, plan: Plan, study: optuna.study.Study) -> _Running:
             study.tell(trial, state=TrialState.FAIL)
     name = name_of(trial.number)
     write_atomic(folder / "configs" / f"{name}.yaml", dump_config(config).encode())
-    (folder / "logs").mkdir(exist_ok=True)
-    with (folder / "logs" / f"{name}.log").open("ab") as log:
+    log_of(folder, name).parent.mkdir(exist_ok=True)
+    with log_of(folder, name).open("ab") as log:
         # A session of its own: Ctrl-C reaches the search alone, which then ends its trials in order.
         process = subprocess.Popen(
             [sys.executable, "-m", "lstmcli.tuning.trial", str(folder), name],
@@ -232,9 +232,7 @@ def _look(folder: Path, study: optuna.study.Study, one: _Running) -> Outcome | N
         study.tell(one.trial, best)
         return Outcome(one.trial.number, "complete", best, one.settings, seconds)
     study.tell(one.trial, state=TrialState.FAIL)
-    log = (folder / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-    said = [line for line in log.splitlines() if line.startswith("error")] or log.splitlines()[-1:]
-    return Outcome(one.trial.number, "failed", best, one.settings, seconds, "\n".join(said))
+    return Outcome(one.trial.number, "failed", best, one.settings, seconds, last_words(folder, name))
 
 
 def outcomes(study: optuna.study.Study) -> list[Outcome]:
@@ -271,7 +269,7 @@ def _keep_best(folder: Path, plan: Plan, study: optuna.study.Study) -> None:
         write_atomic(folder / "best.yaml", config.read_bytes())
 
 
-def _end(study: optuna.study.Study, running: list[_Running]) -> None:
+def _end(running: list[_Running]) -> None:
     """End what still runs; the study tries these settings again when the search goes on."""
     for one in running:
         one.process.terminate()

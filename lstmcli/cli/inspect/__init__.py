@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
     from lstmcli.api import Run
     from lstmcli.api.series import SeriesRun
     from lstmcli.insight.finding import Finding
+    from lstmcli.insight.source import Reading
 
+Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="val, test or train; default val for text, test for series.")
+]
+Tokens = Annotated[int, typer.Option("--tokens", help="Most symbols, or steps of windows, to read.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Write the picture: FILE.png, .svg or .pdf.")]
 
@@ -25,6 +33,8 @@ app = typer.Typer(
     epilog="Examples:  lstm inspect latest gates  ·  lstm inspect shakespeare units --plot units.png",
 )
 TRUST = "lstmcli.trust"
+ALL = 1 << 62
+"""Symbols to read at most, where the topic itself says how many it needs."""
 
 
 @app.callback()
@@ -45,6 +55,25 @@ def load_run(context: typer.Context) -> Run | SeriesRun:
     if not isinstance(loaded, (Run, SeriesRun)):
         raise UsageError("lstm inspect is for runs that learned a text or to forecast series")
     return loaded
+
+
+@contextmanager
+def reading(
+    data: Path | None, split: str | None, plot: Path | None, tokens: int = ALL, label: str = "reading"
+) -> Iterator[Reading]:
+    """What is to be read, its progress on the screen while entered; a picture's name is checked first."""
+    if plot is not None:
+        from lstmcli.pictures import check_suffix
+
+        check_suffix(plot)
+    from lstmcli.insight.source import Reading
+    from lstmcli.telemetry.console import Console
+
+    console = Console()
+    try:
+        yield Reading(data, split, tokens, lambda *at: console.data_progress(label, *at))
+    finally:
+        console.end_data()
 
 
 def show(finding: Finding, as_json: bool, plot: Path | None) -> None:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lstmcli.cli.inspect import Json, Plot, load_run, show
-
-Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="val, test or train; default val for text, test for series.")
-]
-Tokens = Annotated[int, typer.Option("--tokens", help="Most symbols, or steps of windows, to read.")]
+from lstmcli.cli.inspect import Data, Json, Plot, Split, Tokens, load_run, reading, show
 
 
 def command(
@@ -38,18 +31,8 @@ def command(
     """
     from dataclasses import replace
 
-    from lstmcli.pictures import check_suffix
-
-    if plot is not None:
-        check_suffix(plot)
     from lstmcli.insight.gates import inspect_gates
-    from lstmcli.insight.source import Reading
-    from lstmcli.telemetry.console import Console
 
-    console = Console()
-    try:
-        reading = Reading(data, split, tokens, lambda *at: console.data_progress("reading", *at))
-        finding = inspect_gates(load_run(context), reading)
-    finally:
-        console.end_data()
+    with reading(data, split, plot, tokens) as what:
+        finding = inspect_gates(load_run(context), what)
     show(replace(finding, shown=characters), as_json, plot)

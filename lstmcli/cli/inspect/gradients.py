@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lstmcli.cli.inspect import Json, Plot, load_run, show
-
-Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="val, test or train; default val for text, test for series.")
-]
+from lstmcli.cli.inspect import Data, Json, Plot, Split, load_run, reading, show
 
 
 def command(
@@ -40,18 +34,8 @@ def command(
       lstm inspect shakespeare gradients --initial --plot gradients.png
       lstm inspect shakespeare@last gradients --lags 1000 --streams 64 --json
     """
-    from lstmcli.pictures import check_suffix
-
-    if plot is not None:
-        check_suffix(plot)
     from lstmcli.insight.gradients import inspect_gradients
-    from lstmcli.insight.source import Reading
-    from lstmcli.telemetry.console import Console
 
-    console = Console()
-    try:
-        reading = Reading(data, split, 1 << 62, lambda *at: console.data_progress("going back", *at))
-        finding = inspect_gradients(load_run(context), reading, lags, streams, initial)
-    finally:
-        console.end_data()
+    with reading(data, split, plot, label="going back") as what:
+        finding = inspect_gradients(load_run(context), what, lags, streams, initial)
     show(finding, as_json, plot)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lstmcli.cli.inspect import Json, Plot, load_run, show
-
-Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="val, test or train; default val for text, test for series.")
-]
+from lstmcli.cli.inspect import Data, Json, Plot, Split, load_run, reading, show
 
 
 def command(
@@ -37,18 +31,8 @@ def command(
       lstm inspect shakespeare memory --plot memory.png
       lstm inspect shakespeare@last memory --context 300 --positions 500 --json
     """
-    from lstmcli.pictures import check_suffix
-
-    if plot is not None:
-        check_suffix(plot)
     from lstmcli.insight.memory import inspect_memory
-    from lstmcli.insight.source import Reading
-    from lstmcli.telemetry.console import Console
 
-    console = Console()
-    try:
-        reading = Reading(data, split, 1 << 62, lambda *at: console.data_progress("reading", *at))
-        finding = inspect_memory(load_run(context), reading, longest, positions)
-    finally:
-        console.end_data()
+    with reading(data, split, plot) as what:
+        finding = inspect_memory(load_run(context), what, longest, positions)
     show(finding, as_json, plot)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.inspect import Json, Plot, load_run, show
-from lstmcli.cli.inspect.gates import Data, Split, Tokens
+from lstmcli.cli.inspect import Data, Json, Plot, Split, Tokens, load_run, reading, show
 from lstmcli.errors import ResourceError, UsageError
 from lstmcli.terminal import sanitize
 
@@ -44,24 +43,14 @@ def command(
       lstm inspect shakespeare units --plot units.png --html unit.html
       lstm generate shakespeare --clamp 1:233=+2
     """
-    from lstmcli.pictures import check_suffix
-
-    if plot is not None:
-        check_suffix(plot)
     chosen = parse_unit(unit)
-    from lstmcli.insight.source import Reading
     from lstmcli.insight.units import inspect_units
-    from lstmcli.telemetry.console import Console
 
-    console = Console()
-    try:
-        reading = Reading(data, split, tokens, lambda *at: console.data_progress("reading", *at))
+    with reading(data, split, plot, tokens) as what:
         run = load_run(context)
         if html is not None and run.config.data.kind != "text":
             raise UsageError(f"--html: for runs of text; this run learned {run.config.data.kind}")
-        finding = inspect_units(run, reading, chosen, length)
-    finally:
-        console.end_data()
+        finding = inspect_units(run, what, chosen, length)
     show(finding, as_json, plot)
     _show_text(finding, as_json, html)
 
