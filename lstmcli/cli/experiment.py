@@ -151,13 +151,15 @@ def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: An
     from lstmcli.telemetry.console import duration
 
     console.line(f"{plan.experiment.title}: {len(todo)} trials, {jobs or 1} at a time, in {folder}")
-    done, began = 0, time.perf_counter()
+    found: dict[str, dict[str, Any]] = {}
+    began = time.perf_counter()
 
     def report(trial: Trial, record: dict[str, Any]) -> None:
-        nonlocal done
-        done += 1
-        console.line(f"{done:>3}/{len(todo)}  {trial.name}: {describe(record)}")
-        console.data_progress(plan.name, done, len(todo))
+        found[trial.name] = record
+        console.line(f"{len(found):>3}/{len(todo)}  {trial.name}: {describe(record)}")
+        console.data_progress(plan.name, len(found), len(todo))
+        # A night's work can be read while it is under way, and when it is cut off.
+        _write_tables(Results(plan, [found[t.name] for t in todo if t.name in found]), folder)
 
     console.data_progress(plan.name, 0, len(todo))
     try:
@@ -168,26 +170,33 @@ def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: An
     return Results(plan, records)
 
 
+def _write_tables(results: Results, folder: Path) -> bytes:
+    """results.json and results.md, which is returned."""
+    from lstmcli.rundir import write_atomic, write_json_atomic
+    from lstmcli.tables import to_markdown
+
+    page = "\n".join(to_markdown(table) for table in results.tables()).encode()
+    write_json_atomic(folder / "results.json", results.document())
+    write_atomic(folder / "results.md", page)
+    return page
+
+
 def _write(results: Results, folder: Path, out: Path | None) -> None:
     """results.json, results.md and figure.png in the directory, and by the experiment's name in `out`."""
     from lstmcli.errors import ResourceError
     from lstmcli.pictures import save_figure
-    from lstmcli.rundir import write_atomic, write_json_atomic
-    from lstmcli.tables import to_markdown
+    from lstmcli.rundir import write_atomic
 
-    page = "\n".join(to_markdown(table) for table in results.tables())
+    page = _write_tables(results, folder)
     figure = results.figures()["figure"]
-    write_json_atomic(folder / "results.json", results.document())
-    places = [(folder / "results.md", folder / "figure.png")]
+    save_figure(figure, folder / "figure.png")
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResourceError(f"cannot make {out}: {error.strerror or error}") from error
-        places.append((out / f"{results.plan.name}.md", out / f"{results.plan.name}.png"))
-    for table, picture in places:
-        write_atomic(table, page.encode())
-        save_figure(figure, picture)
+        write_atomic(out / f"{results.plan.name}.md", page)
+        save_figure(figure, out / f"{results.plan.name}.png")
 
 
 def _print(results: Results, folder: Path) -> None:

@@ -125,7 +125,9 @@ def _check_optimizer(config: Config) -> None:
 
     from lstmcli.training.optimizer import make_optimizer
 
-    make_optimizer(config.train, nn.Linear(2, 2))
+    # One matrix inside the layers and one outside, since Muon parts them.
+    small = nn.ModuleDict({"layers": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    make_optimizer(config.train, small)
 
 
 def _check_cell(config: Config) -> None:

@@ -91,6 +91,8 @@ def conduct(folder: Path, plan: Plan, todo: list[Trial], jobs: int, report: Repo
         if (known := record_of(folder, trial)) is not None:
             keep(trial, known)
     waiting = [trial for trial in todo if trial.name not in records]
+    # All variants with one seed before any with the next: what is cut off can be compared already.
+    waiting.sort(key=lambda trial: plan.experiment.seeds.index(trial.seed))
     if jobs == 0:
         _in_this_process(folder, plan, waiting, keep)
     else:

@@ -196,7 +196,9 @@ class Results:
         """A number of each row less that of the variant `against`, seed by seed."""
         found = {}
         for row in self.rows:
-            base = next(r for r in self.rows if r.variant == against and r.at == row.at)
+            base = next((r for r in self.rows if r.variant == against and r.at == row.at), None)
+            if base is None:  # not trained yet
+                continue
             theirs = {record["seed"]: value_of(record, name) for record in base.records}
             pairs = [(value_of(record, name), theirs.get(record["seed"])) for record in row.records]
             values = [ours - other for ours, other in pairs if ours is not None and other is not None]

@@ -33,7 +33,8 @@ def check_training_room(config: Config, numbers: int, rows: int, steps: int, wid
     train = config.train
     if train.device in ("cuda", "mps") or (train.device == "auto" and torch.accelerator.is_available()):
         return check_room(numbers)
-    copies = 2 + 2 * ("Adam" in train.optimizer) + (train.average is not None)
+    moments = 2 if "Adam" in train.optimizer else int(train.optimizer == "Muon")
+    copies = 2 + moments + (train.average is not None)
     weights, states = copies * numbers, rows * steps * width
     what = f"training {numbers:,} parameters on batches of {rows:,} x {steps:,} steps"
     return require(FLOAT * (weights + states), what, SHORTER if states > weights else SMALLER)

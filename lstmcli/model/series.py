@@ -8,6 +8,7 @@ the number of channels that a row holds. A row is normalised by its own context,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +80,13 @@ class SeriesModel(nn.Module):
     def forward(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, Tensor | None]:
         """Point forecasts (R, h, C) and quantiles (R, h, C, Q), in the rows' units, float64; no
         quantiles where the head has no spread."""
-        found = [member.forecast(rows, levels) for member in self.networks]
-        point = torch.stack([p for p, _ in found]).mean(0)
-        spread = [q for _, q in found if q is not None]
-        return point, torch.stack(spread).mean(0) if spread else None
+        return _together([member.forecast(rows, levels) for member in self.networks])
+
+    @torch.no_grad()
+    def scored(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`loss` and `forward` in one pass where the decoder makes both from the same outputs."""
+        losses, found = zip(*(member.scored(rows, levels) for member in self.networks), strict=True)
+        return torch.stack(losses).mean(), *_together(found)
 
     def sample(self, rows: Rows, count: int) -> Tensor:
         """Sample paths (count, R, h, C) in the rows' units, float64."""
@@ -241,7 +245,14 @@ class SeriesNetwork(nn.Module):
             raw, window, truth = self._teacher_forced(rows)
         else:
             raw, window = self.raw(rows)
-            truth = ((rows.target - window.ahead) / window.scale).float()
+            truth = self._truth(rows, window)
+        return self._mean(raw, window, truth)
+
+    def _truth(self, rows: Rows, window: Window) -> Tensor:
+        """The target in the window's units."""
+        return ((rows.target - window.ahead) / window.scale).float()
+
+    def _mean(self, raw: Tensor, window: Window, truth: Tensor) -> tuple[Tensor, Tensor]:
         seen = ~truth.isnan()
         losses = self.head.loss(raw.float(), truth.nan_to_num(), window.scale.float().expand_as(truth))
         return (losses * seen).sum() / seen.sum().clamp_min(1), seen.sum()
@@ -272,7 +283,18 @@ class SeriesNetwork(nn.Module):
             return paths.mean(0), torch.quantile(paths, q, dim=0).movedim(0, -1)
         if self.settings.decoder == "recursive":
             return self._recursive(rows, draw=False), None
+        return self._read(*self.raw(rows), levels)
+
+    @torch.no_grad()
+    def scored(self, rows: Rows, levels: tuple[float, ...]) -> tuple[Tensor, tuple[Tensor, Tensor | None]]:
+        """`loss` and `forecast`; in one pass unless the decoder is recursive."""
+        if self.settings.decoder == "recursive":
+            return self.loss(rows), self.forecast(rows, levels)
         raw, window = self.raw(rows)
+        return self._mean(raw, window, self._truth(rows, window))[0], self._read(raw, window, levels)
+
+    def _read(self, raw: Tensor, window: Window, levels: tuple[float, ...]) -> tuple[Tensor, Tensor | None]:
+        """Point and quantiles from the head's numbers."""
         scale = window.scale.float().expand(raw.shape[:-1])
         point = window.ahead + window.scale * self.head.center(raw, scale).double()
         if self.head.quantiles is None:
@@ -327,6 +349,12 @@ class SeriesNetwork(nn.Module):
                 last = outputs[-1]
         forecast = values[:, before : before + self.horizon].double()
         return window.ahead + window.scale * forecast
+
+
+def _together(found: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    """The mean over members, of points and of quantiles."""
+    spread = [q for _, q in found if q is not None]
+    return torch.stack([p for p, _ in found]).mean(0), torch.stack(spread).mean(0) if spread else None
 
 
 def _between(values: Tensor, levels: list[float], wanted: list[float]) -> Tensor:

@@ -60,6 +60,11 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], lr: float, **options: 
     """The matrices of the layers apart from all other parameters."""
     inside = {id(p) for name, p in model.named_parameters() if "layers." in name and p.dim() == 2}
     matrices = [p for group in groups for p in group["params"] if id(p) in inside]
+    if not matrices:
+        raise ConfigError(
+            "train.optimizer: Muon is for the matrices of the layers, of which this model has none",
+            "choose AdamW",
+        )
     decay = max(float(group.get("weight_decay", 0.0)) for group in groups)
     rest = [group | {"params": [p for p in group["params"] if id(p) not in inside]} for group in groups]
     return MuonAdamW(matrices, [g for g in rest if g["params"]], lr, decay, **options)

@@ -50,7 +50,8 @@ class Range(Section):
 Space = dict[str, Range | list[Value]]
 
 TEXT: Space = {
-    "train.learning_rate": Range(low=1e-3, high=1e-2, log=True),
+    "train.learning_rate": Range(low=1e-3, high=2e-2, log=True),
+    "train.weight_decay": [0.0, 0.03, 0.1, 0.2],
     "model.dropout": Range(low=0.0, high=0.5, step=0.05),
     "train.state_reset": Range(low=0.0, high=0.3, step=0.05),
     "train.batch_size": [16, 32, 64],

@@ -40,6 +40,8 @@ STARTUP = 4
 """Trials that are never ended early, and that are drawn at random."""
 FAILURES = 5
 """Trials in a row that may fail before the search gives up."""
+REFUSALS = 100
+"""Proposals in a row that the config may refuse before the search gives up."""
 
 
 @dataclass(frozen=True)
@@ -165,16 +167,7 @@ def _more(study: optuna.study.Study, plan: Plan, running: list[_Running], deadli
 
 def _begin(folder: Path, plan: Plan, study: optuna.study.Study) -> _Running:
     """Ask for settings and start their run. Settings that do not go together cost nothing."""
-    from optuna.trial import TrialState
-
-    while True:
-        trial = study.ask()
-        settings = {name: _suggest(trial, name, dimension) for name, dimension in plan.space.items()}
-        try:
-            config = with_settings(plan.config, settings)
-            break
-        except ConfigError:
-            study.tell(trial, state=TrialState.FAIL)
+    trial, settings, config = _propose(plan, study)
     name = name_of(trial.number)
     write_atomic(folder / "configs" / f"{name}.yaml", dump_config(config).encode())
     log_of(folder, name).parent.mkdir(exist_ok=True)
@@ -188,6 +181,24 @@ def _begin(folder: Path, plan: Plan, study: optuna.study.Study) -> _Running:
             start_new_session=True,
         )
     return _Running(trial, process, settings, time.monotonic())
+
+
+def _propose(
+    plan: Plan, study: optuna.study.Study
+) -> tuple[optuna.trial.Trial, dict[str, Value], Config]:
+    """Settings that go together, and their config. ConfigError if the space seems to have none."""
+    from optuna.trial import TrialState
+
+    refused: ConfigError | None = None
+    for _ in range(REFUSALS):
+        trial = study.ask()
+        settings = {name: _suggest(trial, name, dimension) for name, dimension in plan.space.items()}
+        try:
+            return trial, settings, with_settings(plan.config, settings)
+        except ConfigError as error:
+            study.tell(trial, state=TrialState.FAIL)
+            refused = error
+    raise ConfigError(f"the config refuses all {REFUSALS} proposals of the space, the last: {refused}")
 
 
 def name_of(number: int) -> str:

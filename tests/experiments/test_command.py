@@ -9,6 +9,8 @@ import yaml
 from typer.testing import CliRunner
 
 from lstmcli.cli.app import app
+from lstmcli.errors import Interrupted
+from lstmcli.experiments import trial
 
 
 @pytest.fixture
@@ -38,6 +40,23 @@ def test_an_experiment_ends_in_a_table_a_picture_and_json(desk, command):
     # Again, by a resume: everything is read, nothing is trained.
     code, again, err = command("--resume", folder)
     assert code == 0 and again == out and "4/4" in err
+
+
+def test_what_is_done_of_an_experiment_that_is_cut_off_can_be_read(desk, command, monkeypatch):
+    train, made = trial.run_trial, []
+
+    def cut_off(*words, **more):
+        if made:
+            raise Interrupted("stopped")
+        made.append(1)
+        return train(*words, **more)
+
+    monkeypatch.setattr(trial, "run_trial", cut_off)
+    path = desk.write(against="wide")  # of which nothing is there yet
+    code, _, _ = command(path, "--jobs", 0, "--run", "cut")
+    found = json.loads((desk.folder / "runs" / "cut" / "results.json").read_text())
+    assert code == 130 and [t["trial"] for t in found["trials"]] == ["narrow-seed1"]
+    assert "| narrow | 1 |" in (desk.folder / "runs" / "cut" / "results.md").read_text()
 
 
 def test_json_is_one_object(desk, command):

@@ -71,6 +71,12 @@ def test_all_records_come_in_the_order_of_the_grid(desk, stand_in):
     assert sorted(told) == sorted((r["trial"], "complete") for r in records)
 
 
+def test_all_variants_have_one_seed_before_any_has_the_next(desk, stand_in):
+    stand_in({})
+    _, told, _ = conducted(desk, jobs=1)
+    assert [name for name, _ in told] == ["narrow-seed1", "wide-seed1", "narrow-seed2", "wide-seed2"]
+
+
 def test_so_many_at_a_time(desk, stand_in):
     stand_in({}, sleep=0.15)
     for jobs in (1, 2):

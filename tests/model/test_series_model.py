@@ -376,6 +376,19 @@ def test_the_forecast_of_members_is_their_mean():
     assert not torch.allclose(each[0][0], each[1][0])
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("loss", ["mae", "gaussian"])
+def test_the_loss_and_the_forecast_in_one_pass_are_those_of_two(decoder, loss):
+    made = model(decoder=decoder, loss=loss, members=2)
+    given = rows(made)
+    point, quantiles = forecast(made, given)
+    torch.manual_seed(3)
+    found, same_point, same_quantiles = made.scored(given, LEVELS)
+    assert torch.equal(found, made.loss(given).detach()) and torch.equal(point, same_point)
+    assert (quantiles is None) == (same_quantiles is None)
+    assert quantiles is None or torch.equal(quantiles, same_quantiles)
+
+
 def test_rows_of_one_channel_are_window_by_window():
     made = model(3, known=1, past=1, static=2)
     given = rows(made)

@@ -200,3 +200,8 @@ def test_gradient_noise_has_the_variance_it_should():
         assert float(noise.var()) == pytest.approx(variance, rel=0.03)
         assert abs(float(noise.mean())) < 0.01
     assert frozen.grad is None
+
+
+def test_muon_without_a_matrix_to_move_says_so():
+    with pytest.raises(ConfigError, match="none"):
+        make_optimizer(Train(optimizer="Muon", max_steps=1), torch.nn.ModuleDict({"head": torch.nn.Linear(2, 2)}))

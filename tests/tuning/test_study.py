@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from lstmcli.config.load import load_config, parse_config
+from lstmcli.errors import ConfigError
 from lstmcli.tuning import study as studies
 from lstmcli.tuning.results import Results
 from lstmcli.tuning.space import Range
@@ -107,6 +108,13 @@ def test_a_search_whose_trials_all_fail_says_why(tmp_path, children, monkeypatch
         search(tmp_path, Plan("a", CONFIG, SPACE, None, 9, 1), lambda _: None)
     assert caught.value.exit_code == 5 and "the text is gone" in caught.value.hint
     assert outcomes(open_study(tmp_path, 0)) == []
+
+
+def test_a_space_of_nothing_but_refused_settings_ends_the_search(tmp_path, children):
+    space = {"model.tie_weights": [True], "model.embedding_size": [32, 64], "model.hidden_size": [128]}
+    with pytest.raises(ConfigError, match=r"refuses all .* embedding_size equal to hidden_size"):
+        search(tmp_path, Plan("a", CONFIG, space, None, 5, 1), lambda _: None)
+    assert not children
 
 
 def test_a_search_keeps_to_its_minutes(tmp_path, children, monkeypatch):

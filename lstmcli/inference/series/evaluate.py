@@ -105,11 +105,11 @@ def evaluate_series(
                 return None
             series, origins = windows.locate(numbers)
             batch = forecaster.batch(series, origins)
-            rows = forecaster.rows(batch)
-            forecaster.model.eval()
             if with_loss:
-                losses.append((float(forecaster.model.loss(rows)), len(numbers)))
-            prediction = forecaster.predict(batch, rows)
+                loss, prediction = forecaster.scored(batch)
+                losses.append((loss, len(numbers)))
+            else:
+                prediction = forecaster.predict(batch)
             if calibrate:
                 residuals = forecaster.residuals(batch, prediction)
                 mine = slice(None) if keep is None else [k for k, n in enumerate(numbers) if int(n) in keep]

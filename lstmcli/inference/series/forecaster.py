@@ -147,11 +147,18 @@ class Forecaster:
             tensor = tensor.float()  # that device has no float64
         return tensor.to(self.device)
 
-    def predict(self, batch: WindowBatch, rows: Rows | None = None) -> Prediction:
+    def predict(self, batch: WindowBatch) -> Prediction:
         """Forecasts as the model sees values, not calibrated."""
-        rows = rows if rows is not None else self.rows(batch)
         self.model.eval()
-        point, quantiles = self.model(rows, self.levels)
+        return self._prediction(batch, *self.model(self.rows(batch), self.levels))
+
+    def scored(self, batch: WindowBatch) -> tuple[float, Prediction]:
+        """The loss of training beside what `predict` gives."""
+        self.model.eval()
+        loss, point, quantiles = self.model.scored(self.rows(batch), self.levels)
+        return float(loss), self._prediction(batch, point, quantiles)
+
+    def _prediction(self, batch: WindowBatch, point: Tensor, quantiles: Tensor | None) -> Prediction:
         shape = batch.target.shape
         return Prediction(
             self._by_window(point, shape),
