@@ -125,6 +125,30 @@ def check_space(config: Config, space: Space) -> None:
                 raise ConfigError(f"space: {name}: {value}: {error.message}", error.hint) from None
 
 
+def own_settings(config: Config, space: Space) -> dict[str, Value] | None:
+    """What the config itself has for the settings of a space; None where one lies outside of it."""
+    found: dict[str, Value] = {}
+    for name, dimension in space.items():
+        value: Any = config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+        if not _holds(dimension, value):
+            return None
+        found[name] = value
+    return found
+
+
+def _holds(dimension: Range | list[Value], value: Any) -> bool:
+    if isinstance(dimension, list):
+        # True == 1 in Python; in a config they are two things.
+        return any(type(v) is type(value) and v == value for v in dimension)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    step = dimension.step or (1 if dimension.whole and not dimension.log else None)
+    steps = (value - dimension.low) / step if step else 0
+    return dimension.low <= value <= dimension.high and abs(steps - round(steps)) < 1e-6
+
+
 def to_json(space: Space) -> dict[str, Any]:
     return {k: v if isinstance(v, list) else v.model_dump() for k, v in space.items()}
 

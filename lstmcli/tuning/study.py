@@ -30,7 +30,7 @@ from lstmcli.errors import ConfigError, RunError, UsageError
 from lstmcli.experiments.conduct import PATIENCE, last_words, log_of
 from lstmcli.telemetry.metrics import read_metrics
 from lstmcli.training.signals import StopSignals
-from lstmcli.tuning.space import Range, Space, Value, from_json, to_json, with_settings
+from lstmcli.tuning.space import Range, Space, Value, from_json, own_settings, to_json, with_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -121,6 +121,7 @@ def search(folder: Path, plan: Plan, report: Report) -> list[Outcome]:
     """
     study = open_study(folder, plan.config.seed + len(list(folder.glob("trial-*"))))
     _take_up(study)
+    _begin_with_its_own(study, plan)
     deadline = time.monotonic() + 60.0 * plan.minutes if plan.minutes else math.inf
     running: list[_Running] = []
     failures: list[str] = []  # what the last trials said, if they failed
@@ -157,6 +158,16 @@ def _take_up(study: optuna.study.Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         study.enqueue_trial(trial.params)
         study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _begin_with_its_own(study: optuna.study.Study, plan: Plan) -> None:
+    """The first trial is the config as it stands, where the space holds it: what is found is then never
+    worse than what was there."""
+    own = own_settings(plan.config, plan.space)
+    if own is not None and not study.get_trials(deepcopy=False):
+        study.enqueue_trial(
+            {k: json.dumps(v) if isinstance(plan.space[k], list) else v for k, v in own.items()}
+        )
 
 
 def _more(study: optuna.study.Study, plan: Plan, running: list[_Running], deadline: float) -> bool:

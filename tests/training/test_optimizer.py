@@ -203,5 +203,6 @@ def test_gradient_noise_has_the_variance_it_should():
 
 
 def test_muon_without_a_matrix_to_move_says_so():
+    model = torch.nn.ModuleDict({"head": torch.nn.Linear(2, 2)})
     with pytest.raises(ConfigError, match="none"):
-        make_optimizer(Train(optimizer="Muon", max_steps=1), torch.nn.ModuleDict({"head": torch.nn.Linear(2, 2)}))
+        make_optimizer(Train(optimizer="Muon", max_steps=1), model)

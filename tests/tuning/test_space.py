@@ -12,6 +12,7 @@ from lstmcli.tuning.space import (
     default_space,
     from_json,
     load_space,
+    own_settings,
     to_json,
     with_settings,
 )
@@ -91,3 +92,30 @@ def test_the_space_of_each_kind_of_data_fits_its_config(data):
     space = default_space(config)
     check_space(config, space)
     assert len(space) >= 4 and any(k.startswith("forecast.") for k in space) is (data.get("kind") == "series")
+
+
+def test_what_a_config_has_itself_is_found_where_the_space_holds_it():
+    space = {
+        "train.learning_rate": Range(low=1e-4, high=1.0, log=True),
+        "model.dropout": Range(low=0.0, high=0.5, step=0.05),
+        "model.hidden_size": Range(low=16, high=1024, log=True),
+        "train.average": [None, 0.99],
+    }
+    config = with_settings(TEXT, {"model.dropout": 0.15, "model.hidden_size": 48})
+    own = own_settings(config, space)
+    assert own == {
+        "train.learning_rate": config.train.learning_rate,
+        "model.dropout": 0.15,
+        "model.hidden_size": 48,
+        "train.average": None,
+    }
+    assert own_settings(with_settings(config, {"model.dropout": 0.12}), space) is None
+    assert own_settings(with_settings(config, {"model.dropout": 0.6}), space) is None
+    assert own_settings(with_settings(config, {"train.average": 0.5}), space) is None
+    assert own_settings(config, {"model.hidden_size": Range(low=16, high=64, step=16)}) is not None
+    assert own_settings(config, {"model.hidden_size": Range(low=16, high=64, step=32)}) is not None
+    assert own_settings(config, {"model.hidden_size": Range(low=17, high=65, step=16)}) is None
+    assert own_settings(config, {"train.average": Range(low=0.9, high=0.99)}) is None
+    assert own_settings(config, {"model.tie_weights": [0, 1]}) is None
+    assert own_settings(config, {"model.tie_weights": [False, True]}) == {"model.tie_weights": False}
+    assert own_settings(config, {"train.optimizer_options.weight": [1]}) is None

@@ -82,6 +82,16 @@ def test_a_search_finds_what_is_good_and_ends_early_what_is_not(tmp_path, childr
     assert kept.model.cell == best.settings["model.cell"] and kept.data.path == "a.txt"
 
 
+def test_a_search_begins_with_the_config_as_it_stands(tmp_path, children):
+    config = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"learning_rate": 0.9})})
+    found = search(tmp_path, Plan("a", config, SPACE, None, 3, 1), lambda _: None)
+    first = next(o for o in found if o.number == 0)
+    assert first.settings == {"train.learning_rate": 0.9, "model.cell": "lstm"}
+    search(tmp_path, Plan("a", config, SPACE, None, 4, 1), lambda _: None)
+    again = [o for o in outcomes(open_study(tmp_path, 0)) if o.settings["train.learning_rate"] == 0.9]
+    assert len(again) == 1
+
+
 def test_a_search_goes_on_and_tries_again_what_was_cut_off(tmp_path, children, monkeypatch):
     plan = Plan("a", CONFIG, SPACE, None, 3, 1)
     search(tmp_path, plan, lambda _: None)
