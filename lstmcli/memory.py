@@ -5,8 +5,10 @@ A system may promise more memory than it has and end the process when it is used
 
 from __future__ import annotations
 
+import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lstmcli.errors import ResourceError
@@ -24,6 +26,19 @@ def available_bytes() -> int | None:
     told = [_free(), _limit(), *(_container(limit, used) for limit, used in CGROUPS)]
     found = [free for free in told if free is not None]
     return max(0, min(found)) if found else None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage inside: where a million lasting objects are made, as in the first import of a
+    compiler, the collector looks through all of them again and again, for a fifth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def require(needed: int, what: str, hint: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from lstmcli import memory
@@ -61,3 +63,16 @@ def test_the_parameters_are_counted_right_before_the_model_is_made(cell, tied):
     model = TextModel(settings, 30)
     counted = text_parameters(settings, 30)
     assert 0.95 * model.parameter_count() <= counted <= model.parameter_count()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_left_alone_for_a_while_and_then_as_before(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(KeyError), memory.uncollected():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()

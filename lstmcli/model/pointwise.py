@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import GatedCell, State
+from lstmcli.memory import uncollected
 from lstmcli.notices import notice
 
 Kernel = Callable[..., None]
@@ -210,6 +211,7 @@ def _reads_hidden(cell: GatedCell) -> bool:
     return any(value.requires_grad or bool(value.isnan().any()) for value in new)
 
 
+@uncollected()
 def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
     """The function as one kernel for tensors like these, with any number of rows above one.
 

@@ -13,11 +13,13 @@ from torch import nn
 
 from lstmcli.config.schema import Train
 from lstmcli.errors import ConfigError
+from lstmcli.memory import uncollected
 from lstmcli.training.muon import MuonAdamW
 
 OWN_SETTINGS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}
 
 
+@uncollected()  # the first one imports torch's compiler
 def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     """`train.optimizer` of torch.optim over the model's parameters in two groups: matrices with
     `weight_decay`, vectors without."""
