@@ -14,6 +14,8 @@ from lstmcli.errors import DataError, ResourceError, UsageError
 
 TABLES = (".csv", ".tsv", ".parquet")
 SHEETS = (".xlsx", ".xls", ".ods")
+BEGINNING = 20_000_000
+"""Symbols in which a text shows how many distinct ones it has."""
 
 
 def command(
@@ -53,20 +55,21 @@ def command(
 def propose(file: Path) -> str:
     """A config for the text, sized by how much there is to learn from."""
     size = file.stat().st_size
-    is_text = _is_utf8(file)
-    hidden, layers, dropout = _sizes(size)
-    streams, window = _window(size)
-    level = "" if is_text else "  level: bytes              # the file is not UTF-8 text\n"
-    minutes = 2 if size < 200_000 else 10
+    counted = _count(file)
+    symbols, vocabulary = counted or (size, 256)
+    embedding, hidden, layers, dropout = _sizes(symbols, vocabulary)
+    streams, window = _window(symbols)
+    level = "" if counted else "  level: bytes              # the file is not UTF-8 text\n"
+    minutes = 2 if symbols < 200_000 else 10
     return f"""\
-# A character-level LSTM for {_quoted(file.name)} ({size:,} bytes).
+# A character-level LSTM for {_quoted(file.name)} ({size:,} bytes, {symbols:,} symbols).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.
 data:
   path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
 {level}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
 model:
   cell: lstm
-  embedding_size: 64
+  embedding_size: {embedding}
   hidden_size: {hidden}
   num_layers: {layers}
   dropout: {dropout}             # more for a small text, less for a large one
@@ -143,15 +146,18 @@ def _series_sizes(cells: int) -> tuple[int, int, int]:
     return 256, 256, 10
 
 
-def _sizes(size: int) -> tuple[int, int, float]:
-    """Hidden units, layers and dropout: a text of 1 MB bears about a million parameters."""
-    if size < 100_000:
-        return 128, 1, 0.2
-    if size < 1_000_000:
-        return 256, 1, 0.25
-    if size < 20_000_000:
-        return 512, 2, 0.3
-    return 512, 2, 0.1
+def _sizes(symbols: int, vocabulary: int) -> tuple[int, int, int, float]:
+    """Embedding, hidden units, layers and dropout: a text of 1 MB bears about a million parameters.
+
+    Counted in symbols, not in bytes: a Chinese text has a third as many. Its thousands of distinct ones want
+    a wider embedding, and each is seen less often.
+    """
+    embedding = 64 if vocabulary < 1000 else 128
+    if symbols < 100_000:
+        return embedding, 128, 1, 0.2
+    if symbols < 1_000_000:
+        return embedding, 256, 1, 0.25
+    return embedding, 512, 2, 0.3 if symbols < 20_000_000 else 0.1
 
 
 def _window(size: int) -> tuple[int, int]:
@@ -165,20 +171,25 @@ def _window(size: int) -> tuple[int, int]:
     return streams, window
 
 
-def _is_utf8(file: Path) -> bool:
+def _count(file: Path) -> tuple[int, int] | None:
+    """Symbols of a UTF-8 text, and how many distinct ones its beginning has; None if it is no such text."""
     import codecs
 
     decoder = codecs.getincrementaldecoder("utf-8")()
+    symbols, distinct = 0, set[str]()
     try:
         with file.open("rb") as opened:
             while chunk := opened.read(1 << 20):
                 if b"\0" in chunk:
-                    return False
-                decoder.decode(chunk)
+                    return None
+                text = decoder.decode(chunk)
+                if symbols < BEGINNING:
+                    distinct.update(text)
+                symbols += len(text)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+    return symbols, len(distinct)
 
 
 def _quoted(text: str) -> str:

@@ -68,6 +68,16 @@ def test_a_larger_file_gets_a_larger_model(lab):
     assert sizes == sorted(set(sizes))
 
 
+def test_symbols_are_counted_not_bytes(lab):
+    ideographs = "".join(chr(0x4E00 + i) for i in range(2000))
+    for name, text in (("few", TEXT * 300), ("many", ideographs * 240)):
+        (lab.folder / name).write_text(text, encoding="utf-8")
+        assert lab.lstm("init", name, "-o", f"{name}.yaml").code == 0
+    few, many = (yaml.safe_load((lab.folder / f"{n}.yaml").read_text())["model"] for n in ("few", "many"))
+    assert few["hidden_size"] == many["hidden_size"], "about 480,000 symbols each, in 0.5 and 1.4 MB"
+    assert few["embedding_size"] < many["embedding_size"], "thousands of distinct symbols"
+
+
 def test_nothing_is_ever_overwritten(lab):
     (lab.folder / "my.yaml").write_text("mine")
     refused = lab.lstm("init", "text.txt", "-o", "my.yaml")
