@@ -24,6 +24,10 @@ from lstmcli.notices import notice
 Kernel = Callable[..., None]
 LESS_FUSED = 16
 """Operations that the compiler joins at most, where joining all of them fails."""
+PIECE = 20
+"""Operations of an expression after which the compiler gives it a name. Left to itself it writes the ratios
+of `rational` out again wherever they are read: the same kernel, after twice the time."""
+REDUCTIONS = ("mean", "sum", "amax", "amin", "var")
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
 
@@ -229,13 +233,17 @@ def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
     # one of them fails, and that is told.
     inductor.cpp.vec_isa_ok = True
     problem = ""
-    # With reductions (a layer norm), fusing everything into one loop can fail; less fusion then does.
-    for fused in (inductor.max_fusion_size, LESS_FUSED):
+    for attempt in range(2):
         mode, like = _with_any_rows(arguments)
         try:
             with mode:
                 graph = make_fx(function, decomposition_table=DECOMPOSITIONS)(*like)
-            with tracing(TracingContext(mode)), inductor.patch(max_fusion_size=fused):
+            # Small pieces around a reduction (a layer norm) can be beyond the compiler, and so can fusing
+            # all of it into one loop.
+            settings: dict[str, Any] = {} if _reduces(graph) else {"realize_opcount_threshold": PIECE}
+            if attempt:
+                settings = {"max_fusion_size": LESS_FUSED}
+            with tracing(TracingContext(mode)), inductor.patch(settings):
                 kernel: Kernel = torch._inductor.compile(graph, like)
             if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
                 kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
@@ -245,6 +253,10 @@ def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
             return kernel
     notice(f"the cell cannot be compiled here ({problem[:200]}): the recurrence runs uncompiled, slower")
     return function
+
+
+def _reduces(graph: torch.fx.GraphModule) -> bool:
+    return any(getattr(node.target, "_opname", "") in REDUCTIONS for node in graph.graph.nodes)
 
 
 def _with_any_rows(arguments: tuple[Tensor, ...]) -> tuple[Any, list[Any]]:

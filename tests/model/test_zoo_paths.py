@@ -17,7 +17,7 @@ from lstmcli.model.pointwise import Drops, compiler_available, pointwise_pair
 T, B, WIDTH, H = 9, 4, 6, 5
 GATED = [name for name in BUILT_IN if issubclass(find_cell(name), GatedCell)]
 OTHER = [name for name in BUILT_IN if name not in GATED]
-COMPILED = ["lstm", "gru", "slstm", "lstm-layer-norm"]
+COMPILED = ["lstm", "gru", "slstm"]
 DOUBLE, SINGLE = (torch.float64, 1e-10), (torch.float32, 1e-5)
 RATES = (0.3, 0.4)  # of weights, of what the recurrent product reads
 
@@ -178,11 +178,25 @@ def test_in_evaluation_nothing_is_drawn_and_zoneout_is_its_mean(name, path):
 
 
 @pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
+def test_a_cell_with_reductions_compiles_at_a_width_for_vectors(monkeypatch):
+    monkeypatch.setattr(pointwise, "notice", pytest.fail)  # that it runs uncompiled
+    torch.manual_seed(3)
+    (layer,) = make_layers(find_cell("lstm-layer-norm"), [(WIDTH, 64)], Regularization())
+    layer.reset_parameters(Start())
+    layer.path, layer.compiled = "engine", False
+    x, state = torch.randn(T, B, WIDTH), tuple(torch.rand(B, 64) for _ in range(2))
+    eager = everything(layer, x, state)
+    layer.compiled = True
+    close(everything(layer, x, state), eager, 2e-5)
+
+
+@pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 @pytest.mark.parametrize("name", COMPILED)
 def test_the_compiled_engine_is_its_steps_and_compiles_once(name, monkeypatch):
     """One kernel forward and one backward: whatever the length of the window, and for a short last batch."""
     calls, compile_ = [], pointwise._compile
     monkeypatch.setattr(pointwise, "_compile", lambda *a: (calls.append(a), compile_(*a))[1])
+    monkeypatch.setattr(pointwise, "notice", pytest.fail)  # that it runs uncompiled
     layer, x, state = made(name)
     layer.path, layer.compiled = "engine", True
     layer.float()
