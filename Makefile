@@ -20,10 +20,12 @@ demo: env
 	$(BIN)/lstm eval latest
 	$(BIN)/lstm generate latest --prompt 'def ' --length 400 --seed 1
 
+# A file of tests is one worker's, whole: its fixtures are made once.
+WORKERS ?= 2
 test: env
 	$(BIN)/ruff check lstmcli tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
