@@ -154,7 +154,9 @@ def _score(model: TextModel, window: _Window, carrier: _Carrier, temperature: fl
     """Nats (T, B) and right guesses (T, B) of one window, on the CPU; moves the carried state on."""
     device = model.head.weight.device
     logits, carrier.state = model(window.inputs.to(device), carrier.state)
-    logits, targets = logits.flatten(0, 1).float() / temperature, window.targets.to(device).flatten()
+    logits, targets = logits.flatten(0, 1).float(), window.targets.to(device).flatten()
+    if temperature != 1.0:
+        logits = logits / temperature
     nats = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
     right = logits.argmax(-1) == targets
     return nats.cpu().view(window.inputs.shape), right.cpu().view(window.inputs.shape)
