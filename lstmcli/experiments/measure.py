@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lstmcli.api import Run, load
 from lstmcli.api.sequences import SyntheticRun
 from lstmcli.data.sequences.batches import generator_of
 from lstmcli.errors import ConfigError
+from lstmcli.experiments.history import Found, History, Numbers
 from lstmcli.experiments.schema import Experiment
 from lstmcli.rundir import RunDir
 
@@ -22,54 +20,10 @@ if TYPE_CHECKING:
     from lstmcli.model.sequence import SequenceModel
     from lstmcli.training.task import Task
 
-Numbers = dict[str, float]
-Curve = dict[str, list[float]]  # x and y
-Curves = dict[str, Curve]
-Found = tuple[Numbers, Curves]
-
-
 WAVES = 9
 """Tells the wave of a picture from those that a run trains and evaluates on."""
-
-
 FIGURES = ("scaled_mse", "scaled_mae", "smape", "mase", "loss", "accuracy", "macro_f1")
 """Of what `lstm eval` says of series and of classes, as far as it does."""
-
-
-class History:
-    """What metrics.jsonl says: each tag by step."""
-
-    def __init__(self, run: RunDir):
-        self.curves: Curves = {}
-        with suppress(OSError), run.metrics_path.open(encoding="utf-8") as file:
-            for line in file:
-                with suppress(ValueError, KeyError, TypeError):
-                    self._add(json.loads(line))
-
-    def _add(self, entry: dict[str, Any]) -> None:
-        for tag, value in entry.items():
-            if tag.startswith(("val/", "train/loss", "train/gradient")) and isinstance(value, (int, float)):
-                curve = self.curves.setdefault(tag, {"x": [], "y": []})
-                curve["x"].append(entry["step"])
-                curve["y"].append(value)
-
-    @property
-    def solved_at(self) -> int | None:
-        """The step of the first evaluation that solved the task."""
-        curve = self.curves.get("val/solved", {"x": [], "y": []})
-        return next((int(x) for x, y in zip(curve["x"], curve["y"], strict=True) if y > 0.0), None)
-
-    def numbers(self) -> Numbers:
-        found: Numbers = {}
-        losses = [y for y in self.curves.get("val/loss", {"y": []})["y"] if math.isfinite(y)]
-        if losses:
-            found = {"best_loss": min(losses), "final_loss": losses[-1]}
-        norms = self.curves.get("train/gradient_norm", {"y": []})["y"]
-        if norms:
-            found["gradient_norm_max"] = max(norms)
-        if self.solved_at is not None:
-            found["solved_at"] = float(self.solved_at)
-        return found
 
 
 def measure_start(task: Task, experiment: Experiment) -> Found:

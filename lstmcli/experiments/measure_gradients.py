@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lstmcli.api import Run
 from lstmcli.errors import ConfigError, DataError
-from lstmcli.experiments.measure import Found
+from lstmcli.experiments.history import Found
 from lstmcli.measures.gradients import Gradients, gradient_norms
 from lstmcli.model.text import TextModel
 

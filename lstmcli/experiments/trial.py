@@ -11,7 +11,8 @@ from typing import Any
 from lstmcli.checkpoint.manifest import checkpoints
 from lstmcli.errors import DivergedError, Interrupted
 from lstmcli.experiments.grid import Plan, Trial
-from lstmcli.experiments.measure import Found, History, measure_run, measure_start
+from lstmcli.experiments.history import Found, History
+from lstmcli.experiments.measure import measure_run, measure_start
 from lstmcli.rundir import RunDir, read_json, write_json_atomic
 from lstmcli.telemetry.console import Console
 from lstmcli.training.loop import is_complete, train
