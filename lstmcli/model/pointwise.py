@@ -238,12 +238,7 @@ def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
         try:
             with mode:
                 graph = make_fx(function, decomposition_table=DECOMPOSITIONS)(*like)
-            # Small pieces around a reduction (a layer norm) can be beyond the compiler, and so can fusing
-            # all of it into one loop.
-            settings: dict[str, Any] = {} if _reduces(graph) else {"realize_opcount_threshold": PIECE}
-            if attempt:
-                settings = {"max_fusion_size": LESS_FUSED}
-            with tracing(TracingContext(mode)), inductor.patch(settings):
+            with tracing(TracingContext(mode)), inductor.patch(_settings(graph, attempt)):
                 kernel: Kernel = torch._inductor.compile(graph, like)
             if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
                 kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
@@ -255,8 +250,13 @@ def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
     return function
 
 
-def _reduces(graph: torch.fx.GraphModule) -> bool:
-    return any(getattr(node.target, "_opname", "") in REDUCTIONS for node in graph.graph.nodes)
+def _settings(graph: torch.fx.GraphModule, attempt: int) -> dict[str, Any]:
+    """For TorchInductor, per attempt. Small pieces around a reduction (a layer norm) can be beyond it, and so
+    can fusing everything into one loop: the second attempt joins less."""
+    if attempt:
+        return {"max_fusion_size": LESS_FUSED}
+    reduces = any(getattr(node.target, "_opname", "") in REDUCTIONS for node in graph.graph.nodes)
+    return {} if reduces else {"realize_opcount_threshold": PIECE}
 
 
 def _with_any_rows(arguments: tuple[Tensor, ...]) -> tuple[Any, list[Any]]:

@@ -17,7 +17,7 @@ from lstmcli.model.pointwise import Drops, compiler_available, pointwise_pair
 T, B, WIDTH, H = 9, 4, 6, 5
 GATED = [name for name in BUILT_IN if issubclass(find_cell(name), GatedCell)]
 OTHER = [name for name in BUILT_IN if name not in GATED]
-COMPILED = ["lstm", "gru", "slstm"]
+COMPILED = ["lstm", "gru", "slstm", "lstm-layer-norm"]
 DOUBLE, SINGLE = (torch.float64, 1e-10), (torch.float32, 1e-5)
 RATES = (0.3, 0.4)  # of weights, of what the recurrent product reads
 
