@@ -23,8 +23,9 @@ from lstmcli.checks.checking import (
     reached_state,
     step_by_step,
 )
+from lstmcli.kernels.compiled import compiler_available
 from lstmcli.model.layers import GatedLayer, Layer, can_fuse
-from lstmcli.model.pointwise import Drops, compiler_available, pointwise_pair
+from lstmcli.model.pointwise import Drops, pointwise_pair
 
 STEPS = 12
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -11,8 +11,8 @@ import torch
 from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError
+from lstmcli.kernels.compiled import compiler_available
 from lstmcli.model.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm
-from lstmcli.model.pointwise import compiler_available
 from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
 

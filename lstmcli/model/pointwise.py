@@ -7,9 +7,8 @@ Both are compiled once for all steps where the machine has a compiler, and are e
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,17 +16,8 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import GatedCell, State
-from lstmcli.memory import uncollected
-from lstmcli.model.rational import DECOMPOSITIONS
-from lstmcli.notices import notice
+from lstmcli.kernels.compiled import Kernel, compiled
 
-Kernel = Callable[..., None]
-LESS_FUSED = 16
-"""Operations that the compiler joins at most, where joining all of them fails."""
-PIECE = 20
-"""Operations of an expression after which the compiler gives it a name. Left to itself it writes the ratios
-of `rational` out again wherever they are read: the same kernel, after twice the time."""
-REDUCTIONS = ("mean", "sum", "amax", "amin", "var")
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
 
@@ -85,12 +75,17 @@ class PointwisePair:
 
     def backward_for(self, *arguments: Tensor) -> Kernel:
         """`_backward`, likewise."""
-        return self._kernel(self._backward, arguments) if self.compiled else self._backward
+        if not self.compiled:
+            return self._backward
+        sums = 4 + 2 * bool(self.separate) + self.drops.masked + self.vectors  # where they begin
+        return self._kernel(self._backward, arguments, frozenset(range(sums, sums + self.vectors)))
 
-    def _kernel(self, function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
+    def _kernel(
+        self, function: Kernel, arguments: tuple[Tensor, ...], summed: frozenset[int] = frozenset()
+    ) -> Kernel:
         key = (function.__name__, *((a.shape[-1], a.dim(), a.stride(), a.dtype, a.device) for a in arguments))
         if key not in self._kernels:
-            self._kernels[key] = _compile(function, arguments)
+            self._kernels[key] = compiled(function, arguments, summed)
         return self._kernels[key]
 
     def equations(
@@ -148,8 +143,8 @@ class PointwisePair:
     def _backward(self, z: Tensor, d_z: Tensor, d_output: Tensor, d_hidden: Tensor, *rest: Tensor) -> None:
         """Room for ∂L/∂z, ∂L/∂(output), ∂L/∂(what the next product read). Then, where the cell has
         them: `apart` and room for the gradient of the whole recurrent part; the hidden state's mask;
-        the vectors, and sums (B, H) of their gradients; the zoneout masks; the old states, and
-        ∂L/∂(new states), which become ∂L/∂(old states)."""
+        the vectors, and sums (B, H) whose total over the batch is their gradient; the zoneout masks; the
+        old states, and ∂L/∂(new states), which become ∂L/∂(old states)."""
         take = iter(rest)
         apart_kept, d_recurrent = (next(take), next(take)) if self.separate else (None, None)
         mask = next(take) if self.drops.masked else None
@@ -169,13 +164,12 @@ class PointwisePair:
             everything = self._all_states(first, states)
             return self.equations(first, apart, everything, _some(given, self.vectors), masks)[0]
 
-        vjp: Any = torch.func.vjp(equations, *free, *old, *spread)[1]
         through = d_hidden.to(dtype) if mask is None else d_hidden.to(dtype) * mask
         d_first = d_output.to(dtype) + through
         later = d_state
         if self.hidden_in_step:
             d_first, later = d_first + d_state[0], d_state[1:]
-        gradients = iter(vjp((d_first, *later)))
+        gradients = iter(_products(equations, (*free, *old, *spread), (d_first, *later)))
         gradient = next(gradients)
         if d_recurrent is not None:
             apart = next(gradients)
@@ -196,6 +190,38 @@ class PointwisePair:
         return kept if self.hidden_in_step else (like.chunk(self.gates, dim=-1)[0], *kept)
 
 
+def _products(
+    function: Callable[..., State], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """The gradients with respect to the inputs, from those with respect to the function's results.
+
+    As `torch.func.vjp`, which would import torch's compiler, for a second.
+    """
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        results = function(*leaves)
+        ends = [_Begin.apply(y, d) for y, d in zip(results, gradients, strict=True) if y.requires_grad]  # type: ignore[no-untyped-call]
+    if not ends:
+        return tuple(torch.zeros_like(x) for x in inputs)
+    with torch.enable_grad():
+        end = sum(ends[1:], ends[0])
+    return torch.autograd.grad(end, leaves, allow_unused=True, materialize_grads=True)
+
+
+class _Begin(torch.autograd.Function):
+    """Where the gradient of a result is the given one. `torch.autograd.grad` takes gradients to begin with,
+    too, and imports an algebra system to check them, for half a second."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, gradient: Tensor) -> Tensor:
+        ctx.gradient = gradient
+        return result.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:
+        return ctx.gradient, None
+
+
 def _some(take: Any, count: int) -> tuple[Tensor, ...]:
     return tuple(islice(take, count))
 
@@ -214,74 +240,3 @@ def _reads_hidden(cell: GatedCell) -> bool:
     vectors = (torch.full((1,), 0.1, dtype=torch.float64) for _ in cell.vectors)
     new, _ = cell.pointwise(z, tuple(state), *vectors)
     return any(value.requires_grad or bool(value.isnan().any()) for value in new)
-
-
-@uncollected()
-def _compile(function: Kernel, arguments: tuple[Tensor, ...]) -> Kernel:
-    """The function as one kernel for tensors like these, with any number of rows above one.
-
-    It is traced and handed to TorchInductor directly: TorchDynamo, in front of it, would guard each
-    of the thousands of calls of a window, at the price of a small kernel.
-    """
-    import torch._inductor
-    import torch._inductor.config as inductor
-    from torch._guards import TracingContext, tracing
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    inductor.compile_threads = 1  # two small kernels: a pool of workers would cost more to start
-    # The flags of the CPU are believed: trying each instruction set takes seconds. A compiler too old for
-    # one of them fails, and that is told.
-    inductor.cpp.vec_isa_ok = True
-    problem = ""
-    for attempt in range(2):
-        mode, like = _with_any_rows(arguments)
-        try:
-            with mode:
-                graph = make_fx(function, decomposition_table=DECOMPOSITIONS)(*like)
-            with tracing(TracingContext(mode)), inductor.patch(_settings(graph, attempt)):
-                kernel: Kernel = torch._inductor.compile(graph, like)
-            if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
-                kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
-        except Exception as error:  # a compiler may fail in any way; the equations are right all the same
-            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        else:
-            return kernel
-    notice(f"the cell cannot be compiled here ({problem[:200]}): the recurrence runs uncompiled, slower")
-    return function
-
-
-def _settings(graph: torch.fx.GraphModule, attempt: int) -> dict[str, Any]:
-    """For TorchInductor, per attempt. Small pieces around a reduction (a layer norm) can be beyond it, and so
-    can fusing everything into one loop: the second attempt joins less."""
-    if attempt:
-        return {"max_fusion_size": LESS_FUSED}
-    reduces = any(getattr(node.target, "_opname", "") in REDUCTIONS for node in graph.graph.nodes)
-    return {} if reduces else {"realize_opcount_threshold": PIECE}
-
-
-def _with_any_rows(arguments: tuple[Tensor, ...]) -> tuple[Any, list[Any]]:
-    """Stand-ins for tensors whose number of rows, if they have rows, is a symbol: one kernel then serves
-    every batch size, so that a last short batch compiles nothing."""
-    from torch._dynamo.source import ConstantSource
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-
-    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    like = []
-    for number, argument in enumerate(arguments):
-        sizes = [DimDynamic.STATIC] * argument.dim()
-        if argument.dim() > 1:
-            sizes[0] = DimDynamic.DUCK  # equal sizes are one symbol
-        context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
-        source = ConstantSource(f"argument{number}")
-        like.append(mode.from_tensor(argument, symbolic_context=context, source=source))
-    return mode, like
-
-
-@cache
-def compiler_available() -> bool:
-    """Whether the pointwise part can be compiled for the CPU; says so once where it cannot."""
-    found = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
-    if not found:
-        notice("no C++ compiler here: the recurrence runs uncompiled, about 1.4 times slower")
-    return found

@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from lstmcli.training.untraced import untraced
 
-class MuonAdamW(torch.optim.Optimizer):
+_Optimizer: Any = untraced(torch.optim.Optimizer)
+
+
+class MuonAdamW(_Optimizer):  # type: ignore[misc]
     """Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix, which suits hidden layers; an
     embedding, a head and vectors are left to AdamW, as its authors do. The step is scaled to the size of
     AdamW's (Liu et al. 2025), so that one learning rate serves both.
@@ -30,10 +34,10 @@ class MuonAdamW(torch.optim.Optimizer):
         **options: Any,
     ):
         own = {k: options.pop(k) for k in self.MUON if k in options}
-        self._muon = torch.optim.Muon(
+        self._muon = untraced(torch.optim.Muon)(
             matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw", **own
         )
-        self._adamw = torch.optim.AdamW(rest, lr=lr, **options)
+        self._adamw = untraced(torch.optim.AdamW)(rest, lr=lr, **options)
         super().__init__(self._muon.param_groups + self._adamw.param_groups, {})
         self._share()
 
@@ -48,5 +52,5 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        self._muon.step()  # type: ignore[no-untyped-call]
+        self._muon.step()
         self._adamw.step(closure)

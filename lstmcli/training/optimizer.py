@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,12 @@ from torch import nn
 
 from lstmcli.config.schema import Train
 from lstmcli.errors import ConfigError
-from lstmcli.memory import uncollected
 from lstmcli.training.muon import MuonAdamW
+from lstmcli.training.untraced import untraced
 
 OWN_SETTINGS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}
 
 
-@uncollected()  # the first one imports torch's compiler
 def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     """`train.optimizer` of torch.optim over the model's parameters in two groups: matrices with
     `weight_decay`, vectors without."""
@@ -27,7 +26,9 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
     known = set(inspect.signature(optimizer_class).parameters)
     if optimizer_class is torch.optim.Muon:
         known = {*inspect.signature(torch.optim.AdamW).parameters, *MuonAdamW.MUON}
-        optimizer_class = partial(_muon, model)
+        make: Callable[..., torch.optim.Optimizer] = partial(_muon, model)
+    else:
+        make = untraced(optimizer_class)
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.dim() > 1]}]
     groups.append({"params": [p for p in parameters if p.dim() <= 1]})
@@ -50,10 +51,7 @@ def make_optimizer(train: Train, model: nn.Module) -> torch.optim.Optimizer:
             f"it knows {', '.join(sorted(known - {'params'}))}",
         )
     try:
-        made: torch.optim.Optimizer = optimizer_class(
-            [g for g in groups if g["params"]], lr=train.learning_rate, **options
-        )
-        return made
+        return make([g for g in groups if g["params"]], lr=train.learning_rate, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"train.optimizer_options: {train.optimizer}: {error}") from error
 

@@ -9,6 +9,7 @@ from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.checks import check_layer, speed
 from lstmcli.checks.check import check_cell
 from lstmcli.checks.checking import Subject
+from lstmcli.kernels.compiled import compiler_available
 from lstmcli.model import pointwise
 
 CELLS = """
@@ -261,18 +262,18 @@ def test_a_path_that_computes_something_else_is_found(file, monkeypatch):
 
 def test_a_cell_that_cannot_be_compiled_is_a_warning(file, monkeypatch):
     monkeypatch.setattr(check_layer, "compiler_available", lambda: True)
-    monkeypatch.setattr(pointwise, "_compile", lambda function, arguments: function)
+    monkeypatch.setattr(pointwise, "compiled", lambda function, *_: function)
     found = verdicts(file, "Good")["path engine, compiled"]
     assert (found.result, found.detail) == ("warning", "not possible, runs uncompiled")
 
-    def fails(function, arguments):
+    def fails(*_):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(pointwise, "_compile", fails)
+    monkeypatch.setattr(pointwise, "compiled", fails)
     assert verdicts(file, "Good")["path engine, compiled"].result == "warning"
 
 
-@pytest.mark.skipif(not pointwise.compiler_available(), reason="no C++ compiler")
+@pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 def test_what_is_compiled_is_compared_too(monkeypatch):
     class Leaky(GatedCell):
         gates = ("cell",)

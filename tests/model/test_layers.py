@@ -10,8 +10,8 @@ from torch import nn
 
 from lstmcli.cells.base import GatedCell
 from lstmcli.cells.zoo.lstm import LSTM, ReadableLSTM
+from lstmcli.kernels.compiled import compiler_available
 from lstmcli.model.layers import FreeLayer, GatedLayer, Start
-from lstmcli.model.pointwise import compiler_available
 
 _spec = importlib.util.spec_from_file_location("reference", Path(__file__).parent / "reference.py")
 reference = importlib.util.module_from_spec(_spec)

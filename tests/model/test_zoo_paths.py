@@ -8,11 +8,12 @@ from torch.nn import functional
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import FreeCell, GatedCell, ScanCell, zeros_like_state
+from lstmcli.kernels.compiled import compiler_available
 from lstmcli.model import layers, pointwise
 from lstmcli.model.dropout import chosen, dropout
 from lstmcli.model.engine import run_engine
 from lstmcli.model.layers import GatedLayer, Regularization, Start, make_layers
-from lstmcli.model.pointwise import Drops, compiler_available, pointwise_pair
+from lstmcli.model.pointwise import Drops, pointwise_pair
 
 T, B, WIDTH, H = 9, 4, 6, 5
 GATED = [name for name in BUILT_IN if issubclass(find_cell(name), GatedCell)]
@@ -179,7 +180,7 @@ def test_in_evaluation_nothing_is_drawn_and_zoneout_is_its_mean(name, path):
 
 @pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 def test_a_cell_with_reductions_compiles_at_a_width_for_vectors(monkeypatch):
-    monkeypatch.setattr(pointwise, "notice", pytest.fail)  # that it runs uncompiled
+    monkeypatch.setattr("lstmcli.kernels.compiled.inductor_kernel", pytest.fail)
     torch.manual_seed(3)
     (layer,) = make_layers(find_cell("lstm-layer-norm"), [(WIDTH, 64)], Regularization())
     layer.reset_parameters(Start())
@@ -194,9 +195,9 @@ def test_a_cell_with_reductions_compiles_at_a_width_for_vectors(monkeypatch):
 @pytest.mark.parametrize("name", COMPILED)
 def test_the_compiled_engine_is_its_steps_and_compiles_once(name, monkeypatch):
     """One kernel forward and one backward: whatever the length of the window, and for a short last batch."""
-    calls, compile_ = [], pointwise._compile
-    monkeypatch.setattr(pointwise, "_compile", lambda *a: (calls.append(a), compile_(*a))[1])
-    monkeypatch.setattr(pointwise, "notice", pytest.fail)  # that it runs uncompiled
+    calls, compile_ = [], pointwise.compiled
+    monkeypatch.setattr(pointwise, "compiled", lambda *a: (calls.append(a), compile_(*a))[1])
+    monkeypatch.setattr("lstmcli.kernels.compiled.inductor_kernel", pytest.fail)
     layer, x, state = made(name)
     layer.path, layer.compiled = "engine", True
     layer.float()

@@ -1,0 +1,168 @@
+"""What each of PyTorch's operations makes of the values of its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lstmcli.kernels.functions import FUNCTIONS
+from lstmcli.kernels.values import FLOATS, Book, Unsupported, Value, part
+
+Record = Callable[..., Any]
+
+
+def _pointwise(name: str) -> Record:
+    """The operation of that name in FUNCTIONS, of its first operands; options must be as usual."""
+    count = FUNCTIONS[name].operands
+
+    def record(book: Book, result: Tensor, *args: Any, **options: Any) -> Value:
+        scale = options.pop("alpha", 1)
+        if len(args) != count or any(options.values()):
+            raise Unsupported(f"{name} with options")
+        if scale != 1:
+            scaled = book.make(result, "mul", args[1], scale)
+            return Value(name, (book.value(args[0]), scaled), result.dtype, *book.layout(result))
+        return book.make(result, name, *args)
+
+    return record
+
+
+def _same(book: Book, result: Tensor, x: Tensor, *_: Any, **__: Any) -> Value:
+    """Another tensor of the same values: a copy, or a view that only adds or drops dimensions of one."""
+    value = book.value(x)
+    rows, width = book.layout(result)
+    if value.width not in (1, width) or (value.rows and not rows):
+        raise Unsupported("a view of another shape")
+    if width > 1 and value.width == 1 and book.layout(x)[1] not in (1, width):
+        raise Unsupported("a view of another shape")
+    return book.converted(value, result.dtype)
+
+
+def _copy(book: Book, _: Tensor, target: Tensor, source: Tensor, *__: Any) -> Value:
+    return book.converted(book.value(source), target.dtype)
+
+
+def _filled(book: Book, number: float, result: Tensor) -> Value:
+    return Value("constant", (number,), result.dtype, False, 1)
+
+
+def _slice(book: Book, result: Tensor, x: Tensor, dim: int, start: Any, _: Any, step: int) -> Value:
+    if result.shape == x.shape:
+        return book.value(x)
+    if dim % x.dim() != x.dim() - 1 or step != 1:
+        raise Unsupported("a slice of rows")
+    first = 0 if start is None else start % x.shape[-1]
+    return part(book.value(x), first, result.shape[-1])
+
+
+def _split(book: Book, result: Sequence[Tensor], x: Tensor, _: Any, dim: int = 0) -> list[Value]:
+    if dim % x.dim() != x.dim() - 1:
+        raise Unsupported("a split of rows")
+    value, parts, first = book.value(x), [], 0
+    for tensor in result:
+        parts.append(part(value, first, tensor.shape[-1]))
+        first += tensor.shape[-1]
+    return parts
+
+
+def _cat(book: Book, result: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Value:
+    if dim % result.dim() != result.dim() - 1:
+        raise Unsupported("rows put together")
+    # a constant or a scalar of a row has no width of its own: it gets that of its tensor
+    parts = [_as_wide(book.value(t), book.layout(t)[1]) for t in tensors]
+    return Value("cat", tuple(parts), result.dtype, *book.layout(result))
+
+
+def _as_wide(value: Value, width: int) -> Value:
+    return value if value.width == width else Value("convert", (value,), value.dtype, value.rows, width)
+
+
+def _slice_backward(
+    book: Book, result: Tensor, gradient: Tensor, _: Any, dim: int, start: int, __: int, step: int
+) -> Value:
+    """The gradient in its columns, and nought in the others."""
+    if dim % result.dim() != result.dim() - 1 or step != 1:
+        raise Unsupported("a slice of rows")
+    width = result.shape[-1]
+    first = start % width if start != width else width
+    last = first + gradient.shape[-1]
+    zero = Value("constant", (0.0,), result.dtype, False, 1)
+    middle = _as_wide(book.value(gradient), gradient.shape[-1])
+    parts = [_as_wide(zero, first)] * (first > 0) + [middle] + [_as_wide(zero, width - last)] * (last < width)
+    return Value("cat", tuple(parts), result.dtype, *book.layout(result))
+
+
+def _sum(book: Book, result: Tensor, x: Tensor, dim: Any, *_: Any, **__: Any) -> Value:
+    if dim is None or [d % x.dim() for d in dim] != [x.dim() - 1] or result.dtype != x.dtype:
+        raise Unsupported("a sum over rows")
+    if x.dtype not in FLOATS:
+        raise Unsupported(f"a sum of {x.dtype}")
+    rows, width = book.layout(x)
+    return Value("sum", (_as_wide(book.value(x), width),), x.dtype, rows, 1)
+
+
+def _mean(book: Book, result: Tensor, x: Tensor, dim: Any, *_: Any, **__: Any) -> Value:
+    total = _sum(book, result, x, dim)
+    count = Value("constant", (float(book.layout(x)[1]),), x.dtype, False, 1)
+    return Value("div", (total, count), x.dtype, total.rows, 1)
+
+
+def _power(book: Book, result: Tensor, x: Tensor, exponent: float) -> Value:
+    """Whole and half powers, as products of x and its root."""
+    value, layout = book.value(x), book.layout(result)
+    whole, half = divmod(abs(exponent), 1)
+    if whole > 8 or half not in (0.0, 0.5):
+        raise Unsupported(f"a power of {exponent}")
+    factors = [value] * int(whole)
+    if half:
+        factors.append(Value("sqrt", (value,), result.dtype, *layout))
+    power = factors.pop() if factors else book.value(1.0)
+    for factor in factors:
+        power = Value("mul", (power, factor), result.dtype, *layout)
+    return power if exponent >= 0 else Value("reciprocal", (power,), result.dtype, *layout)
+
+
+def _clamp(book: Book, result: Tensor, x: Tensor, low: Any = None, high: Any = None) -> Value:
+    value, layout = book.value(x), book.layout(result)
+    if low is not None:
+        value = Value("clamp_min", (value, book.value(low)), result.dtype, *layout)
+    if high is not None:
+        value = Value("clamp_max", (value, book.value(high)), result.dtype, *layout)
+    return value
+
+
+def _log_sigmoid(book: Book, result: Sequence[Tensor], x: Tensor) -> list[Value]:
+    """With a buffer for its backward, which the kernel does not need."""
+    return [book.make(result[0], "log_sigmoid", x), book.value(0.0)]
+
+
+RECORDED: dict[str, Record] = {
+    **{name: _pointwise(name) for name in FUNCTIONS},
+    **dict.fromkeys(("_to_copy", "clone", "detach", "alias", "lift_fresh", "expand", "view"), _same),
+    **dict.fromkeys(("_unsafe_view", "unsqueeze", "squeeze"), _same),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda r, y, *_, **__: _filled(r, 0.0, y)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda r, y, *_, **__: _filled(r, 1.0, y)),
+    **dict.fromkeys(("full", "full_like", "new_full"), lambda r, y, _, n, **__: _filled(r, n, y)),
+    "scalar_tensor": lambda r, y, n, **_: _filled(r, n, y),
+    "copy": _copy,
+    "slice": _slice,
+    "split": _split,
+    "split_with_sizes": _split,
+    "cat": _cat,
+    "slice_backward": _slice_backward,
+    "sum": _sum,
+    "mean": _mean,
+    "pow": _power,
+    "clamp": _clamp,
+    "masked_fill": lambda r, y, x, mask, n: r.make(y, "where", mask, n, x),
+    "rsub": lambda r, y, x, n, scale=1: r.make(y, "sub", n, x) if scale == 1 else _no("rsub with a scale"),
+    "log_sigmoid_forward": _log_sigmoid,
+    "log_sigmoid_backward": lambda r, y, g, x, _: r.make(y, "log_sigmoid_slope", g, x),
+}
+"""By name of ATen's operation. Called with the book, the result and the operation's own arguments."""
+
+
+def _no(what: str) -> Value:
+    raise Unsupported(what)

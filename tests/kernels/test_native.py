@@ -1,0 +1,126 @@
+"""Kernels are built once, found again, and never half there."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+import torch
+
+from lstmcli.kernels import compiled as door
+from lstmcli.kernels import native
+from lstmcli.kernels.compiled import compiled, compiler_available
+from lstmcli.kernels.source import Source, source
+from lstmcli.kernels.trace import trace
+from lstmcli.kernels.values import Unsupported
+
+H = 16
+needs_compiler = pytest.mark.skipif(not compiler_available(), reason="needs a C++ compiler")
+
+
+def double(x, into):
+    into.copy_(x * 2.0)
+
+
+def tensors(width=H):
+    return [torch.randn(4, width), torch.empty(4, width)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native._folder.cache_clear()
+    yield tmp_path / "lstmcli" / "kernels"
+    native._folder.cache_clear()
+
+
+def made(width=H):
+    given = tensors(width)
+    kernel = native.NativeKernel(source(trace(double, given)), 2)
+    kernel(*given)
+    assert torch.equal(given[1], 2.0 * given[0])
+
+
+@needs_compiler
+def test_built_once_and_found_without_a_compiler(folder, monkeypatch):
+    made()
+    (library,) = folder.iterdir()
+    before = library.stat().st_mtime_ns
+    monkeypatch.setattr(native, "find_compiler", lambda: None)
+    made()
+    assert [p.stat().st_mtime_ns for p in folder.iterdir()] == [before]
+    with pytest.raises(Unsupported, match="no C"):
+        made(width=2 * H)
+
+
+def fake_compiler(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(folder, tmp_path, monkeypatch):
+    broken = fake_compiler(tmp_path / "g++", "echo 'error: no such thing' >&2; exit 1")
+    monkeypatch.setattr(native, "find_compiler", lambda: broken)
+    with pytest.raises(Unsupported, match="error: no such thing"):
+        made()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_kernel_without_vectors_is_refused(folder, tmp_path, monkeypatch):
+    slow = fake_compiler(tmp_path / "g++", "exit 0")
+    monkeypatch.setattr(native, "find_compiler", lambda: slow)
+    with pytest.raises(Unsupported, match="no vectors"):
+        native._built(Source("nothing", loops=1))
+    assert list(folder.iterdir()) == []
+
+
+@needs_compiler
+def test_a_wide_cell_is_made_vectors(folder):
+    given = tensors(256)
+    made_of = source(trace(double, given))
+    assert made_of.loops == 1
+    native.NativeKernel(made_of, 2)  # refused otherwise
+
+
+@needs_compiler
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(folder):
+    folder.parent.mkdir(parents=True)
+    folder.parent.chmod(0o500)
+    made()
+    folder.parent.chmod(0o700)
+    assert not folder.exists()
+
+
+@needs_compiler
+def test_a_home_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    native._folder.cache_clear()
+    made()
+    native._folder.cache_clear()
+
+
+@needs_compiler
+def test_what_the_kernels_do_not_know_goes_to_the_slower_compiler():
+    def function(x, into):
+        into.copy_(x.softmax(-1))
+
+    given = tensors()
+    kernel = compiled(function, given)
+    assert kernel is not function and not isinstance(kernel, native.NativeKernel)
+    kernel(*given)
+    torch.testing.assert_close(given[1], given[0].softmax(-1))
+
+
+def test_what_nothing_can_compile_runs_as_it_is_with_a_notice(monkeypatch):
+    told = []
+    monkeypatch.setattr(door, "notice", told.append)
+
+    def function(x, into):
+        into.copy_(x if float(x.max()) > 0 else -x)
+
+    assert compiled(function, tensors()) is function
+    assert len(told) == 1 and "cannot be compiled" in told[0]
