@@ -37,7 +37,7 @@ class SequenceRun(TrainedRun):
     def model(self) -> SequenceModel:
         """The torch module, on the CPU in fp32, ready to evaluate. RunError: the checkpoint is damaged."""
         from lstmcli.cells.source import cell_of_checkpoint
-        from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room
         from lstmcli.model.sequence import SequenceModel, SequenceShape
         from lstmcli.training.state import load_model
@@ -47,7 +47,7 @@ class SequenceRun(TrainedRun):
         with cell_of_checkpoint(settings.cell, self.checkpoint, notice):
             model = SequenceModel(settings, shape)
         load_model(model, self._snapshot.tensors)
-        set_path(model.layers, path_without_compiling(model.layers))
+        set_path(model.layers, path_for_one_use(model.layers))
         return model.eval()
 
 

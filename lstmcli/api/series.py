@@ -37,7 +37,7 @@ class SeriesRun(TrainedRun):
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
         from lstmcli.cells.source import cell_of_checkpoint
-        from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room, series_parameters
         from lstmcli.model.series import SeriesModel, SeriesShape
         from lstmcli.training.state import load_model
@@ -51,7 +51,7 @@ class SeriesRun(TrainedRun):
             model = SeriesModel(self.config, shape)
         load_model(model, self._snapshot.tensors)
         for stack in model.stacks:
-            set_path(stack, path_without_compiling(stack))
+            set_path(stack, path_for_one_use(stack))
         return model.eval()
 
     def forecaster(self, panel: Panel) -> Forecaster:

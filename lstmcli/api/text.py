@@ -42,7 +42,7 @@ class Run(TrainedRun):
         import torch
 
         from lstmcli.cells.source import cell_of_checkpoint
-        from lstmcli.model.hardware import path_without_compiling, set_path
+        from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room, text_parameters
         from lstmcli.model.text import TextModel
         from lstmcli.training.state import load_model
@@ -52,7 +52,7 @@ class Run(TrainedRun):
             model = TextModel(self.config.model, self.vocabulary.size)
         arrays = self._snapshot.tensors
         load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
-        set_path(model.layers, path_without_compiling(model.layers))
+        set_path(model.layers, path_for_one_use(model.layers))
         return model.eval()
 
     @cached_property

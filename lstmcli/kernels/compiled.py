@@ -7,8 +7,9 @@ from functools import cache
 
 from torch import Tensor
 
+from lstmcli.kernels.build import find_compiler
 from lstmcli.kernels.inductor import inductor_kernel
-from lstmcli.kernels.native import NativeKernel, find_compiler
+from lstmcli.kernels.native import NativeKernel
 from lstmcli.kernels.source import source
 from lstmcli.kernels.trace import trace
 from lstmcli.notices import notice

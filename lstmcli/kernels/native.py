@@ -1,112 +1,78 @@
-"""C++ of a kernel, built by the machine's compiler once, and found built ever after."""
+"""Kernels built from C++: one step, or a whole window, in a call."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from lstmcli.kernels.build import build
+from lstmcli.kernels.product import NativeProduct
 from lstmcli.kernels.source import Source
-from lstmcli.kernels.values import Unsupported
 
-COMPILERS = ("g++", "clang++", "c++")
-# No redundancy elimination: it makes branches, of which no vectors can be made.
-ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-fno-tree-pre")
-OPTIONS = ("-x", "c++", "-std=c++17", "-O3", "-fopenmp", *ARITHMETIC, "-shared", "-fPIC")
 WORK = 4096
 """Elements of a thread's share, below which waking it costs more than it saves."""
-
-
-def find_compiler() -> str | None:
-    return next((found for name in COMPILERS if (found := shutil.which(name))), None)
 
 
 class NativeKernel:
     """A built kernel, to be called with tensors laid out like those it was written for."""
 
     def __init__(self, source: Source, arguments: int):
-        self._library = ctypes.CDLL(str(_built(source)))
-        self._run = self._library.kernel
-        self._run.restype = None
-        self._run.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p * arguments)
-        self._pointers = ctypes.c_void_p * arguments
+        library = ctypes.CDLL(str(build(source)))
+        self._run, self._window = library.kernel, library.window
+        self._run.restype = self._window.restype = None
+        self._pointers, self._strides = ctypes.c_void_p * arguments, ctypes.c_long * arguments
+        self._run.argtypes = (ctypes.c_long, ctypes.c_long, self._pointers)
+        numbers, address = ctypes.c_long, ctypes.c_void_p
+        self._window.argtypes = (
+            *(numbers, numbers, numbers, self._pointers, self._strides, numbers),
+            *(address, address, numbers, numbers),
+            *(address, numbers, numbers, address, numbers, numbers),
+        )
 
     def __call__(self, *tensors: Tensor) -> None:
         rows = tensors[0].shape[0]
         self._run(rows, _parts(rows, tensors[0].numel()), self._pointers(*[t.data_ptr() for t in tensors]))
 
+    def window(
+        self,
+        columns: Sequence[Tensor],
+        product: NativeProduct,
+        x: Tensor,
+        y: Tensor,
+        product_first: bool,
+        backwards: bool,
+    ) -> None:
+        """The kernel at every step of a window, each thread with rows of its own: y[t] = product(x[t]), then
+        the kernel on row t of each column, or the other way round.
+
+        Args:
+            columns: the kernel's arguments at every step, (T, B, n) or (T, n).
+            x: (T, B, inputs); y: (T, B, outputs), one of the columns.
+            backwards: from the last step to the first.
+        """
+        steps, rows = x.shape[0], x.shape[1]
+        sign = -1 if backwards else 1
+
+        def start(tensor: Tensor) -> int:
+            return (tensor[-1] if backwards else tensor).data_ptr()
+
+        def stride(tensor: Tensor) -> int:
+            return sign * tensor.stride(0) * tensor.element_size()
+
+        self._window(
+            *(rows, _parts(rows, columns[0][0].numel()), steps),
+            self._pointers(*map(start, columns)),
+            self._strides(*map(stride, columns)),
+            int(product_first),
+            *(product.address, product.weights.data_ptr(), product.inputs, product.outputs),
+            *(start(x), stride(x), x.stride(1)),
+            *(start(y), stride(y), y.stride(1)),
+        )
+
 
 def _parts(rows: int, elements: int) -> int:
     threads = torch.get_num_threads()
     return threads if rows >= threads and elements >= WORK * threads else 1
-
-
-def _built(source: Source) -> Path:
-    """The library of this source for this CPU.
-
-    Raises:
-        Unsupported: there is no compiler, or it fails, or it makes no vectors of the loops.
-    """
-    key = hashlib.sha256("\n".join((source.text, *OPTIONS, *_target(), _cpu())).encode()).hexdigest()[:32]
-    library = _folder() / f"{key}.so"
-    if library.exists():
-        return library
-    compiler = find_compiler()
-    if compiler is None:
-        raise Unsupported("no C++ compiler")
-    tells = ("-fopt-info-vec",) if Path(compiler).name.startswith("g++") else ()
-    handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
-    os.close(handle)
-    try:
-        command = [compiler, *OPTIONS, *_target(), *tells, "-o", fresh, "-"]
-        done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unsupported((done.stderr.strip() or "the compiler failed").splitlines()[0])
-        vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
-        if tells and len(vectors) < source.loops:
-            raise Unsupported("the compiler makes no vectors of it")
-        os.replace(fresh, library)  # whole or not at all, whoever else builds it now
-    finally:
-        Path(fresh).unlink(missing_ok=True)
-    return library
-
-
-def _target() -> tuple[str, ...]:
-    if platform.machine() in ("x86_64", "AMD64", "i686"):
-        wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-        return ("-march=native", *(("-mprefer-vector-width=512",) if wide else ()))
-    return ("-mcpu=native",)
-
-
-@cache
-def _cpu() -> str:
-    """What code for this very CPU depends on: a folder may be shared by machines of several kinds."""
-    try:
-        told = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n", 1)[0].splitlines()
-    except OSError:
-        told = [platform.processor()]
-    lines = [t for t in told if t.split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
-    return "\n".join([platform.machine(), *(lines or told)])
-
-
-@cache
-def _folder() -> Path:
-    """Where kernels are kept: the user's own, for what lies there will be run."""
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache_home) / "lstmcli" / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="lstmcli-kernels-"))

@@ -31,7 +31,8 @@ class Source(NamedTuple):
 
 
 def source(program: Program, summed: frozenset[int] = frozenset()) -> Source:
-    """C++ with one function, `kernel(rows, parts, pointers)`, that divides the rows among `parts` threads.
+    """C++ with two functions that divide the rows among `parts` threads: `kernel` is one step, and `window`
+    takes the kernel and a product from step to step (`native.NativeKernel` has both).
 
     The written arguments in `summed` are sums: what the program adds to them is added to row `part` instead
     of to each row's own, so that their columns' totals are as they would be.
@@ -197,7 +198,7 @@ class _Writer:
         keeps = [f"alignas(64) {line.type} keep_{line.name}[{self.length}];" for line in kept]
         body = "\n".join(f"        {text}" for phase in self.phases for text in phase.text(self.length))
         return f"""{PRELUDE}
-static __attribute__((noinline)) void some_rows(long first, long last, long part, void *const *pointers) {{
+static __attribute__((noinline)) void some_rows(long first, long last, long part, char *const *pointers) {{
     {_lines(keeps + totals, 4)}
     for (long row = first; row < last; ++row) {{
         {_lines(opening, 8)}
@@ -205,11 +206,35 @@ static __attribute__((noinline)) void some_rows(long first, long last, long part
     }}
 }}
 
-extern "C" void kernel(long rows, long parts, void *const *pointers) {{
+extern "C" void kernel(long rows, long parts, char *const *pointers) {{
     if (parts == 1) return some_rows(0, rows, 0, pointers);
     #pragma omp parallel for num_threads(parts) schedule(static, 1)
     for (long part = 0; part < parts; ++part)
         some_rows(rows * part / parts, rows * (part + 1) / parts, part, pointers);
+}}
+
+typedef void product(
+    long rows, const bf16 *x, long x_stride, const void *weights, long inputs,
+    bf16 *y, long y_stride, long outputs);
+
+extern "C" void window(
+    long rows, long parts, long steps, char *const *pointers, const long *strides, long product_first,
+    product *multiply, const void *weights, long inputs, long outputs,
+    char *x, long x_step, long x_stride, char *y, long y_step, long y_stride
+) {{
+    #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
+    for (long part = 0; part < parts; ++part) {{
+        const long first = rows * part / parts, last = rows * (part + 1) / parts;
+        char *now[{len(arguments)}];
+        for (long step = 0; step < steps; ++step) {{
+            for (long n = 0; n < {len(arguments)}; ++n) now[n] = pointers[n] + step * strides[n];
+            const bf16 *from = (const bf16 *)(x + step * x_step) + first * x_stride;
+            bf16 *to = (bf16 *)(y + step * y_step) + first * y_stride;
+            if (!product_first) some_rows(first, last, part, now);
+            multiply(last - first, from, x_stride, weights, inputs, to, y_stride, outputs);
+            if (product_first) some_rows(first, last, part, now);
+        }}
+    }}
 }}
 """
 
@@ -276,7 +301,8 @@ def _addend(value: Value, number: int) -> Value:
         other: Value
         for mine, other in (value.of, value.of[::-1]):
             if mine.op == "argument" and mine.of == (number,):
-                return other
+                same = other.dtype == value.dtype
+                return other if same else Value("convert", (other,), value.dtype, other.rows, other.width)
     raise Unsupported("a sum that is not added to")
 
 

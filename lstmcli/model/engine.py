@@ -8,7 +8,7 @@ after the loop. Under bf16 only the products are bf16: states are kept in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lstmcli.cells.base import State
 from lstmcli.model.pointwise import ACCUMULATE, PointwisePair
-from lstmcli.model.products import repeated_product
+from lstmcli.model.walk import walk
 
 
 def run_engine(
@@ -67,27 +67,24 @@ class _Recurrence(torch.autograd.Function):
         if mask is not None:
             read = torch.empty_like(hidden)
             read[0] = hidden[0] * mask
-        apart, products = None, []
+        apart = None
         if pair.separate and not pair.all_apart:
             apart = z.new_empty(steps, batch, len(pair.separate) * hidden_size)
         kept = [_history(s, steps, dtype) for s in state[pair.states - pair.kept_states :]]
-        product = repeated_product(weight_hh.to(z.dtype), batch)
-        columns = [hidden[1:], *([] if apart is None else [apart])]
+        # of each step where the equations see it apart, else of one
+        products = z.new_empty(steps if pair.all_apart else 1, batch, z.shape[2])
+        columns = [z, products.expand(steps, -1, -1), hidden[1:]]
+        columns += [] if apart is None else [apart]
         columns += [] if mask is None else [read[1:], mask.expand(steps, -1, -1)]
         columns += [v.expand(steps, -1) for v in vectors] + [*zoned]
         columns += [k[:-1] for k in kept] + [k[1:] for k in kept]
-        read_t, z_t = read.unbind(), z.unbind()
-        forward = None
-        for t, rest in enumerate(_rows(columns)):
-            recurrent = product(read_t[t])
-            forward = forward or pair.forward_for(z_t[t], recurrent, *rest)
-            forward(z_t[t], recurrent, *rest)
-            if pair.all_apart:
-                products.append(recurrent)
+        forward = pair.forward_for(*(c[0] for c in columns))
+        walk(forward, columns, weight_hh.to(z.dtype), read[:-1], 1)
         ctx.pair, ctx.extra, ctx.mask = pair, len(zoned), mask is not None
         ctx.given = tuple(d.dtype for d in vectors_and_state)
         saved = [m for m in (mask, apart) if m is not None]
-        ctx.save_for_backward(z, weight_hh, hidden, read, *saved, *products, *vectors, *zoned, *kept)
+        saved += [products] if pair.all_apart else []
+        ctx.save_for_backward(z, weight_hh, hidden, read, *saved, *vectors, *zoned, *kept)
         ctx.set_materialize_grads(False)
         final = [k[steps].clone() for k in kept]
         return hidden[1:], *(final if pair.hidden_in_step else [hidden[steps].to(dtype, copy=True), *final])
@@ -99,9 +96,7 @@ class _Recurrence(torch.autograd.Function):
         z, weight_hh, hidden, read, *others = ctx.saved_tensors
         take = iter(others)
         mask = next(take) if ctx.mask else None
-        apart: Sequence[Tensor] = ()  # by step
-        if pair.separate:
-            apart = [next(take) for _ in range(z.shape[0])] if pair.all_apart else next(take).unbind()
+        apart = [next(take)] if pair.separate else []
         vectors = [next(take) for _ in range(pair.vectors)]
         zoned = [next(take) for _ in range(ctx.extra)]
         kept = list(take)
@@ -117,23 +112,14 @@ class _Recurrence(torch.autograd.Function):
             for number, (d, k) in enumerate(zip(d_final[pair.states - pair.kept_states :], kept, strict=True))
         ]
         d_vectors = [torch.zeros_like(v).expand(batch, -1).clone() for v in vectors]
-        product = repeated_product(weight_hh.to(z.dtype).t(), batch)
-        columns: list[Sequence[Tensor] | Tensor] = [apart, d_recurrent] if apart else []
+        d_hidden = torch.zeros_like(hidden[0])
+        columns = [z, d_z, d_outputs, d_hidden.expand(steps, -1, -1)]
+        columns += [*apart, d_recurrent] if apart else []
         columns += [] if mask is None else [mask.expand(steps, -1, -1)]
         columns += [v.expand(steps, *v.shape) for v in (*vectors, *d_vectors)] + zoned
         columns += [k[:-1] for k in kept] + [d.expand(steps, -1, -1) for d in d_state]
-        z_t, d_z_t, d_output_t, d_recurrent_t = (
-            z.unbind(),
-            d_z.unbind(),
-            d_outputs.unbind(),
-            d_recurrent.unbind(),
-        )
-        d_hidden = torch.zeros_like(hidden[0])
-        rows = list(_rows(columns)) or [()] * steps
-        backward = pair.backward_for(z_t[0], d_z_t[0], d_output_t[0], d_hidden, *rows[0])
-        for t in reversed(range(steps)):
-            backward(z_t[t], d_z_t[t], d_output_t[t], d_hidden, *rows[t])
-            d_hidden = product(d_recurrent_t[t])
+        backward = pair.backward_for(*(c[0] for c in columns))
+        walk(backward, columns, weight_hh.to(z.dtype).t(), d_recurrent, 3, back=True)
         d_weight = d_recurrent.flatten(0, 1).t() @ read[:-1].flatten(0, 1)
         d_first = d_hidden.to(ACCUMULATE.get(z.dtype, z.dtype))
         d_first = d_first if mask is None else d_first * mask
@@ -148,11 +134,6 @@ def _history(start: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     memory = torch.empty((steps + 1, *start.shape), dtype=dtype, device=start.device)
     memory[0] = start
     return memory
-
-
-def _rows(columns: Sequence[Sequence[Tensor] | Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """Step by step, the row of each tensor (T, ...) or list of rows."""
-    return zip(*(c.unbind() if isinstance(c, Tensor) else c for c in columns), strict=True)
 
 
 class _LookUp(torch.autograd.Function):

@@ -138,10 +138,12 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
     )
 
 
-def path_without_compiling(layers: Stack) -> str:
-    """The quickest path for a single use: nothing that must be compiled first."""
+def path_for_one_use(layers: Stack) -> str:
+    """The quickest path to evaluate a model with."""
     first = layers.layers[0]
-    return first.path if isinstance(first, ScanLayer) else "fused" if can_fuse(first) else "loop"
+    if isinstance(first, GatedLayer):
+        return "fused" if can_fuse(first) else "engine"
+    return first.path
 
 
 def set_path(layers: Stack, path: str, compiled: bool | None = None) -> None:

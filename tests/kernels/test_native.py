@@ -8,8 +8,8 @@ import stat
 import pytest
 import torch
 
+from lstmcli.kernels import build, native
 from lstmcli.kernels import compiled as door
-from lstmcli.kernels import native
 from lstmcli.kernels.compiled import compiled, compiler_available
 from lstmcli.kernels.source import Source, source
 from lstmcli.kernels.trace import trace
@@ -30,9 +30,9 @@ def tensors(width=H):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native._folder.cache_clear()
+    build._folder.cache_clear()
     yield tmp_path / "lstmcli" / "kernels"
-    native._folder.cache_clear()
+    build._folder.cache_clear()
 
 
 def made(width=H):
@@ -47,7 +47,7 @@ def test_built_once_and_found_without_a_compiler(folder, monkeypatch):
     made()
     (library,) = folder.iterdir()
     before = library.stat().st_mtime_ns
-    monkeypatch.setattr(native, "find_compiler", lambda: None)
+    monkeypatch.setattr(build, "find_compiler", lambda: None)
     made()
     assert [p.stat().st_mtime_ns for p in folder.iterdir()] == [before]
     with pytest.raises(Unsupported, match="no C"):
@@ -62,7 +62,7 @@ def fake_compiler(path, script):
 
 def test_a_compiler_that_fails_leaves_nothing_behind(folder, tmp_path, monkeypatch):
     broken = fake_compiler(tmp_path / "g++", "echo 'error: no such thing' >&2; exit 1")
-    monkeypatch.setattr(native, "find_compiler", lambda: broken)
+    monkeypatch.setattr(build, "find_compiler", lambda: broken)
     with pytest.raises(Unsupported, match="error: no such thing"):
         made()
     assert list(folder.iterdir()) == []
@@ -70,9 +70,9 @@ def test_a_compiler_that_fails_leaves_nothing_behind(folder, tmp_path, monkeypat
 
 def test_a_kernel_without_vectors_is_refused(folder, tmp_path, monkeypatch):
     slow = fake_compiler(tmp_path / "g++", "exit 0")
-    monkeypatch.setattr(native, "find_compiler", lambda: slow)
+    monkeypatch.setattr(build, "find_compiler", lambda: slow)
     with pytest.raises(Unsupported, match="no vectors"):
-        native._built(Source("nothing", loops=1))
+        build.build(Source("nothing", loops=1))
     assert list(folder.iterdir()) == []
 
 
@@ -98,9 +98,9 @@ def test_a_folder_that_cannot_be_written(folder):
 def test_a_home_that_is_a_file(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    native._folder.cache_clear()
+    build._folder.cache_clear()
     made()
-    native._folder.cache_clear()
+    build._folder.cache_clear()
 
 
 @needs_compiler

@@ -1,0 +1,88 @@
+"""C++ of a kernel, built by the machine's compiler once, and found built ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from lstmcli.kernels.source import Source
+from lstmcli.kernels.values import Unsupported
+
+COMPILERS = ("g++", "clang++", "c++")
+# No redundancy elimination: it makes branches, of which no vectors can be made.
+ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-fno-tree-pre")
+OPTIONS = ("-x", "c++", "-std=c++17", "-O3", "-fopenmp", *ARITHMETIC, "-shared", "-fPIC")
+
+
+def find_compiler() -> str | None:
+    return next((found for name in COMPILERS if (found := shutil.which(name))), None)
+
+
+def build(source: Source) -> Path:
+    """The library of this source for this CPU.
+
+    Raises:
+        Unsupported: there is no compiler, or it fails, or it makes no vectors of the loops.
+    """
+    key = hashlib.sha256("\n".join((source.text, *OPTIONS, *_target(), _cpu())).encode()).hexdigest()[:32]
+    library = _folder() / f"{key}.so"
+    if library.exists():
+        return library
+    compiler = find_compiler()
+    if compiler is None:
+        raise Unsupported("no C++ compiler")
+    tells = ("-fopt-info-vec",) if Path(compiler).name.startswith("g++") else ()
+    handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
+    os.close(handle)
+    try:
+        command = [compiler, *OPTIONS, *_target(), *tells, "-o", fresh, "-"]
+        done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unsupported((done.stderr.strip() or "the compiler failed").splitlines()[0])
+        vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
+        if tells and len(vectors) < source.loops:
+            raise Unsupported("the compiler makes no vectors of it")
+        os.replace(fresh, library)  # whole or not at all, whoever else builds it now
+    finally:
+        Path(fresh).unlink(missing_ok=True)
+    return library
+
+
+def _target() -> tuple[str, ...]:
+    if platform.machine() in ("x86_64", "AMD64", "i686"):
+        wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+        return ("-march=native", *(("-mprefer-vector-width=512",) if wide else ()))
+    return ("-mcpu=native",)
+
+
+@cache
+def _cpu() -> str:
+    """What code for this very CPU depends on: a folder may be shared by machines of several kinds."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n", 1)[0].splitlines()
+    except OSError:
+        told = [platform.processor()]
+    lines = [t for t in told if t.split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
+    return "\n".join([platform.machine(), *(lines or told)])
+
+
+@cache
+def _folder() -> Path:
+    """Where kernels are kept: the user's own, for what lies there will be run."""
+    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache_home) / "lstmcli" / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="lstmcli-kernels-"))
