@@ -19,7 +19,9 @@ from lstmcli.kernels.values import Unsupported
 COMPILERS = ("g++", "clang++", "c++")
 # No redundancy elimination: it makes branches, of which no vectors can be made.
 ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-fno-tree-pre")
-OPTIONS = ("-x", "c++", "-std=c++17", "-O3", "-fopenmp", *ARITHMETIC, "-shared", "-fPIC")
+OPTIONS = ("-x", "c++", "-std=c++17", "-O3", *ARITHMETIC, "-shared", "-fPIC")
+THREADS = (("-fopenmp",), ("-fopenmp-simd",))
+"""With threads, or, as Apple's compiler knows none, without."""
 
 
 def find_compiler() -> str | None:
@@ -43,9 +45,12 @@ def build(source: Source) -> Path:
     handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
     os.close(handle)
     try:
-        command = [compiler, *OPTIONS, *_target(), *tells, "-o", fresh, "-"]
-        done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
-        if done.returncode:
+        for threads in THREADS:
+            command = [compiler, *OPTIONS, *threads, *_target(), *tells, "-o", fresh, "-"]
+            done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
+            if not done.returncode:
+                break
+        else:
             raise Unsupported((done.stderr.strip() or "the compiler failed").splitlines()[0])
         vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
         if tells and len(vectors) < source.loops:

@@ -28,7 +28,7 @@ class NativeKernel:
         numbers, address = ctypes.c_long, ctypes.c_void_p
         self._window.argtypes = (
             *(numbers, numbers, numbers, self._pointers, self._strides, numbers),
-            *(address, address, numbers, numbers),
+            *(address, address, numbers, numbers, numbers),
             *(address, numbers, numbers, address, numbers, numbers),
         )
 
@@ -67,7 +67,7 @@ class NativeKernel:
             self._pointers(*map(start, columns)),
             self._strides(*map(stride, columns)),
             int(product_first),
-            *(product.address, product.weights.data_ptr(), product.inputs, product.outputs),
+            *(product.address, product.weights.data_ptr(), product.inputs, product.outputs, x.element_size()),
             *(start(x), stride(x), x.stride(1)),
             *(start(y), stride(y), y.stride(1)),
         )

@@ -1,15 +1,16 @@
-"""x Wᵀ for a weight that many steps share, in bf16, row by row: so that a thread can take its rows through a
-whole window without waiting for the others.
+"""x Wᵀ for a weight that many steps share, row by row: so that a thread can take its rows through a whole
+window without waiting for the others.
 
-The weight is laid out once: in blocks of 64 columns, in each the pairs of inputs that one instruction
-multiplies and adds (AVX512-BF16). Tiles of up to six rows by 64 columns stay in registers while the inputs
-pass. Sums are fp32 and rounded once.
+The weight is laid out once, in blocks of columns as wide as the registers of a tile's row, in units of four
+bytes: a number of fp32, or two of bf16 that one instruction multiplies and adds (AVX512-BF16). Tiles of up to
+six rows stay in registers while the inputs pass. Sums are fp32 and rounded once.
 """
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,125 +19,163 @@ from lstmcli.kernels.build import build
 from lstmcli.kernels.source import Source
 from lstmcli.kernels.values import Unsupported
 
-LANES = 16
-BLOCK = 4
-"""Registers of a tile's row."""
 TEXT = """
+#ifdef __AVX512F__
+enum { lanes = 16, block = 4 };
+#elif defined(__AVX__)
+enum { lanes = 8, block = 2 };
+#else
+enum { lanes = 4, block = 4 };
+#endif
+enum { tall = 6 };
+typedef float vector __attribute__((vector_size(4 * lanes)));
+
+#ifdef BF16
 #include <immintrin.h>
-typedef unsigned short bf16;
-typedef unsigned int pair;
+typedef unsigned short number;
 
-enum { lanes = 16, block = 4, tall = 6 };
+static inline vector add_product(vector sum, float unit, vector weights) {
+    return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(unit), (__m512bh)weights);
+}
+static inline void put(number *y, vector sum, int count) {
+    const __mmask16 some = count == lanes ? 0xffff : (1 << count) - 1;
+    _mm256_mask_storeu_epi16(y, some, (__m256i)_mm512_cvtneps_pbh((__m512)sum));
+}
+#else
+typedef float number;
 
-// y (rows, 16 wide) = x (rows, 2 pairs) times the weights (pairs, 16 wide); of the last 16 columns, `some`
+static inline vector add_product(vector sum, float unit, vector weights) { return sum + unit * weights; }
+static inline void put(number *y, vector sum, int count) {
+    if (count == lanes) __builtin_memcpy(y, &sum, sizeof sum);
+    else __builtin_memcpy(y, &sum, count * sizeof(number));
+}
+#endif
+
+// y (rows, wide lanes) = x (rows, units) times the weights (units, wide lanes); of the last lanes, `count`
 template <int rows, int wide> static inline __attribute__((always_inline))
-void tile(const bf16 *x, long x_stride, const pair *weights, long pairs, bf16 *y, long y_stride,
-          __mmask16 some) {
-    __m512 sums[rows][wide];
+void tile(const number *x, long x_stride, const float *weights, long units,
+          number *y, long y_stride, int count) {
+    vector sums[rows][wide];
     for (int r = 0; r < rows; ++r)
-        for (int c = 0; c < wide; ++c) sums[r][c] = _mm512_setzero_ps();
-    for (long k = 0; k < pairs; ++k) {
-        __m512bh w[wide];
+        for (int c = 0; c < wide; ++c) sums[r][c] = vector{};
+    for (long k = 0; k < units; ++k) {
+        vector w[wide];
         for (int c = 0; c < wide; ++c)
-            w[c] = (__m512bh)_mm512_loadu_si512(weights + (k * wide + c) * lanes);
+            __builtin_memcpy(&w[c], weights + (k * wide + c) * lanes, sizeof(vector));
         for (int r = 0; r < rows; ++r) {
-            int both;
-            __builtin_memcpy(&both, x + r * x_stride + 2 * k, 4);
-            for (int c = 0; c < wide; ++c)
-                sums[r][c] = _mm512_dpbf16_ps(sums[r][c], (__m512bh)_mm512_set1_epi32(both), w[c]);
+            float unit;
+            __builtin_memcpy(&unit, x + r * x_stride + k * (4 / sizeof(number)), 4);
+            for (int c = 0; c < wide; ++c) sums[r][c] = add_product(sums[r][c], unit, w[c]);
         }
     }
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < wide; ++c)
-            _mm256_mask_storeu_epi16(y + r * y_stride + c * lanes, c == wide - 1 ? some : 0xffff,
-                                     (__m256i)_mm512_cvtneps_pbh(sums[r][c]));
+            put(y + r * y_stride + c * lanes, sums[r][c], c == wide - 1 ? count : lanes);
 }
 
 template <int wide> static
-void columns(long rows, const bf16 *x, long x_stride, const pair *weights, long pairs, bf16 *y, long y_stride,
-             __mmask16 some) {
+void columns(long rows, const number *x, long x_stride, const float *weights, long units,
+             number *y, long y_stride, int count) {
     const long tiles = (rows + tall - 1) / tall;  // as even as can be
     for (long t = 0; t < tiles; ++t) {
-        const long first = rows * t / tiles, count = rows * (t + 1) / tiles - first;
-        const bf16 *from = x + first * x_stride;
-        bf16 *to = y + first * y_stride;
-        switch (count) {
-            case 6: tile<6, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
-            case 5: tile<5, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
-            case 4: tile<4, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
-            case 3: tile<3, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
-            case 2: tile<2, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
-            case 1: tile<1, wide>(from, x_stride, weights, pairs, to, y_stride, some); break;
+        const long first = rows * t / tiles, height = rows * (t + 1) / tiles - first;
+        const number *from = x + first * x_stride;
+        number *to = y + first * y_stride;
+        switch (height) {
+            case 6: tile<6, wide>(from, x_stride, weights, units, to, y_stride, count); break;
+            case 5: tile<5, wide>(from, x_stride, weights, units, to, y_stride, count); break;
+            case 4: tile<4, wide>(from, x_stride, weights, units, to, y_stride, count); break;
+            case 3: tile<3, wide>(from, x_stride, weights, units, to, y_stride, count); break;
+            case 2: tile<2, wide>(from, x_stride, weights, units, to, y_stride, count); break;
+            case 1: tile<1, wide>(from, x_stride, weights, units, to, y_stride, count); break;
         }
     }
 }
 
-extern "C" void multiply(long rows, const bf16 *x, long x_stride, const pair *weights, long inputs, bf16 *y,
-                         long y_stride, long outputs) {
-    const long pairs = inputs / 2;
+extern "C" void multiply(long rows, const number *x, long x_stride, const float *weights, long inputs,
+                         number *y, long y_stride, long outputs) {
+    const long units = inputs * sizeof(number) / 4;
     for (long column = 0; column < outputs; column += block * lanes) {
         const long left = outputs - column;
         const int wide = left >= block * lanes ? block : (left + lanes - 1) / lanes;
-        const __mmask16 some = left >= wide * lanes ? 0xffff : (1 << (left - (wide - 1) * lanes)) - 1;
-        const pair *here = weights + column * pairs;
-        bf16 *to = y + column;
+        const int count = left >= wide * lanes ? lanes : left - (wide - 1) * lanes;
+        const float *here = weights + column * units;
+        number *to = y + column;
         switch (wide) {
-            case 4: columns<4>(rows, x, x_stride, here, pairs, to, y_stride, some); break;
-            case 3: columns<3>(rows, x, x_stride, here, pairs, to, y_stride, some); break;
-            case 2: columns<2>(rows, x, x_stride, here, pairs, to, y_stride, some); break;
-            case 1: columns<1>(rows, x, x_stride, here, pairs, to, y_stride, some); break;
+            case 4: columns<4>(rows, x, x_stride, here, units, to, y_stride, count); break;
+            case 3: columns<3>(rows, x, x_stride, here, units, to, y_stride, count); break;
+            case 2: columns<2>(rows, x, x_stride, here, units, to, y_stride, count); break;
+            case 1: columns<1>(rows, x, x_stride, here, units, to, y_stride, count); break;
         }
     }
 }
+
+extern "C" long lanes_of_a_register() { return lanes; }
+extern "C" long registers_of_a_block() { return block; }
 """
 
 
 class NativeProduct:
-    """x (rows, inputs) -> x weightᵀ (rows, outputs) for a weight (outputs, inputs) of bf16."""
+    """x (rows, inputs) -> x weightᵀ (rows, outputs) for a weight (outputs, inputs)."""
 
     def __init__(self, weight: Tensor):
+        library = _library(weight.dtype)
         self.outputs, self.inputs = weight.shape
-        self.weights = _laid_out(weight)
-        self.address = _multiply()
+        self.weights = _laid_out(weight, library.lanes, library.block)
+        self.address = library.address
 
 
 def native_product(weight: Tensor) -> NativeProduct | None:
     """The product with this weight; None where another is quicker, or nothing can build it."""
-    served = weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and weight.shape[1] % 2 == 0
-    return NativeProduct(weight) if served and _available() else None
+    if weight.device.type != "cpu" or not available(weight.dtype):
+        return None
+    if weight.dtype == torch.bfloat16 and weight.shape[1] % 2:
+        return None
+    return NativeProduct(weight)
 
 
-def _laid_out(weight: Tensor) -> Tensor:
-    """Blocks of 64 columns, the last one of what is left in sixteens: each (pairs, columns)."""
-    pairs = weight.contiguous().view(torch.int32)  # two neighbours of a row
-    outputs, count = pairs.shape
-    width = LANES * BLOCK
+def _laid_out(weight: Tensor, lanes: int, block: int) -> Tensor:
+    """Blocks of columns, each (units, columns); the last one, of what is left, filled to whole registers."""
+    units = weight.contiguous().view(torch.int32)
+    outputs, count = units.shape
+    width = lanes * block
     whole = outputs - outputs % width
-    blocks = pairs[:whole].view(-1, width, count).transpose(1, 2).reshape(-1)
+    blocks = units[:whole].view(-1, width, count).transpose(1, 2).reshape(-1)
     if whole == outputs:
         return blocks
-    rest = torch.nn.functional.pad(pairs[whole:], (0, 0, 0, -(outputs - whole) % LANES))
+    rest = torch.nn.functional.pad(units[whole:], (0, 0, 0, -(outputs - whole) % lanes))
     return torch.cat([blocks, rest.t().reshape(-1)])
 
 
 @cache
-def _available() -> bool:
-    """Whether the CPU has the instruction, and no larger one that oneDNN knows how to use."""
-    if _cpu_says("_is_amx_tile_supported") or not _cpu_says("_is_avx512_bf16_supported"):
+def available(dtype: torch.dtype) -> bool:
+    """Whether products of this dtype are built here: fp32; bf16 where the CPU has the instruction, and no
+    larger one that oneDNN knows how to use."""
+    if dtype == torch.bfloat16:
+        if _cpu_says("_is_amx_tile_supported") or not _cpu_says("_is_avx512_bf16_supported"):
+            return False
+    elif dtype != torch.float32:
         return False
     try:
-        _multiply()
+        _library(dtype)
     except (Unsupported, OSError):
         return False
     return True
 
 
+class _Library(NamedTuple):
+    address: int
+    lanes: int
+    block: int
+
+
 @cache
-def _multiply() -> int:
-    library = ctypes.CDLL(str(build(Source(TEXT, 0))))
+def _library(dtype: torch.dtype) -> _Library:
+    defined = "#define BF16" if dtype == torch.bfloat16 else ""
+    library = ctypes.CDLL(str(build(Source(defined + TEXT, 0))))
     address = ctypes.cast(library.multiply, ctypes.c_void_p).value
     assert address is not None
-    return address
+    return _Library(address, library.lanes_of_a_register(), library.registers_of_a_block())
 
 
 def _cpu_says(test: str) -> bool:

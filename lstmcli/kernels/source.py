@@ -214,12 +214,12 @@ extern "C" void kernel(long rows, long parts, char *const *pointers) {{
 }}
 
 typedef void product(
-    long rows, const bf16 *x, long x_stride, const void *weights, long inputs,
-    bf16 *y, long y_stride, long outputs);
+    long rows, const char *x, long x_stride, const void *weights, long inputs,
+    char *y, long y_stride, long outputs);
 
 extern "C" void window(
     long rows, long parts, long steps, char *const *pointers, const long *strides, long product_first,
-    product *multiply, const void *weights, long inputs, long outputs,
+    product *multiply, const void *weights, long inputs, long outputs, long size,
     char *x, long x_step, long x_stride, char *y, long y_step, long y_stride
 ) {{
     #pragma omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)
@@ -228,8 +228,8 @@ extern "C" void window(
         char *now[{len(arguments)}];
         for (long step = 0; step < steps; ++step) {{
             for (long n = 0; n < {len(arguments)}; ++n) now[n] = pointers[n] + step * strides[n];
-            const bf16 *from = (const bf16 *)(x + step * x_step) + first * x_stride;
-            bf16 *to = (bf16 *)(y + step * y_step) + first * y_stride;
+            const char *from = x + step * x_step + first * x_stride * size;
+            char *to = y + step * y_step + first * y_stride * size;
             if (!product_first) some_rows(first, last, part, now);
             multiply(last - first, from, x_stride, weights, inputs, to, y_stride, outputs);
             if (product_first) some_rows(first, last, part, now);

@@ -12,13 +12,14 @@ from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError
 from lstmcli.kernels.compiled import compiler_available
+from lstmcli.kernels.product import available
 from lstmcli.model.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm
 from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
 
-COMPILE_PAYS = 2e13
-"""Multiply-adds of a whole run above which some 20 s of compiling are earned back (measured: the
-compiled engine saves about a fifth of the time at 0.2 TFLOP/s)."""
+COMPILE_PAYS = 5e11
+"""Multiply-adds of a whole run above which a second of compiling is earned back (measured: the compiled
+engine saves a fifth of the time at least, at 0.1 to 0.2 TFLOP/s)."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
     `fused`, `engine`, `scan` or `loop`; resolves `auto`.
 
     A rule and no measurement at the start, so that two runs of one config are one run. It was
-    measured on two cores with AVX512-BF16 (`lstm bench train`, with its shapes and --path): the
-    compiled engine is ahead of oneDNN's fused LSTM in bf16 from two layers of 256 units on, and in one
-    layer from some 64 streams; in fp32 they are level. It costs some seconds of compiling, so short runs stay
+    measured on two cores with AVX512-BF16 (`lstm bench train`, with its shapes and --path), from one layer
+    of 64 units to two of 512: the engine with kernels and products of its own is ahead of oneDNN's fused LSTM
+    by 1.2 to 2.5 times in bf16, and 1.05 to 1.8 in fp32. It costs a second of compiling, so short runs stay
     fused. On CUDA cuDNN is ahead.
     """
     wanted = config.model.path
@@ -129,13 +130,8 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
         return wanted
     if not can_fuse(first) or config.model.recompute:
         return "engine"
-    on_cpu_in_bf16 = hardware.device.type == "cpu" and hardware.precision == "bf16"
-    wide = config.model.sizes[0] >= 256 and (config.model.num_layers > 1 or config.train.batch_size >= 64)
-    return (
-        "engine"
-        if on_cpu_in_bf16 and wide and _long_run(config, parameters) and compiler_available()
-        else "fused"
-    )
+    own_products = hardware.device.type == "cpu" and compiler_available() and available(hardware.products)
+    return "engine" if own_products and _long_run(config, parameters) else "fused"
 
 
 def path_for_one_use(layers: Stack) -> str:
@@ -176,7 +172,7 @@ def needs_compiling(layers: Stack) -> bool:
 def _long_run(config: Config, parameters: int) -> bool:
     train = config.train
     if train.max_steps is None:
-        return (train.max_minutes or 10.0) >= 1.0
+        return (train.max_minutes or 10.0) >= 0.2
     kind, data = config.data.kind, config.data
     window = {"series": data.context_length, "synthetic": data.length}.get(kind, train.sequence_length)
     symbols = train.max_steps * train.batch_size * window
