@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -26,6 +27,21 @@ THREADS = (("-fopenmp",), ("-fopenmp-simd",))
 
 def find_compiler() -> str | None:
     return next((found for name in COMPILERS if (found := shutil.which(name))), None)
+
+
+def load(source: Source) -> ctypes.CDLL:
+    """The library of this source, built if it is not there, or cannot be read.
+
+    Raises:
+        Unsupported: it cannot be built here.
+        OSError: or not be loaded.
+    """
+    library = build(source)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:  # damaged
+        library.unlink(missing_ok=True)
+        return ctypes.CDLL(str(build(source)))
 
 
 def build(source: Source) -> Path:

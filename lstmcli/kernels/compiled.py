@@ -33,6 +33,8 @@ def compiled(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[in
             return NativeKernel(source(trace(function, arguments), summed), len(arguments))
         except Exception:  # `Unsupported`, or what the function raises on tensors of few rows
             pass  # what follows is slower to compile, and knows everything
+    if any(a.dim() > 1 and a.shape[0] == 1 for a in arguments):
+        return function  # one row would need a kernel of its own, and has little to gain
     try:
         return inductor_kernel(function, arguments)
     except Exception as error:  # a compiler may fail in any way; the equations are right all the same

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lstmcli.kernels.build import build
+from lstmcli.kernels.build import load
 from lstmcli.kernels.source import Source
 from lstmcli.kernels.values import Unsupported
 
@@ -136,15 +136,26 @@ def native_product(weight: Tensor) -> NativeProduct | None:
 
 def _laid_out(weight: Tensor, lanes: int, block: int) -> Tensor:
     """Blocks of columns, each (units, columns); the last one, of what is left, filled to whole registers."""
-    units = weight.contiguous().view(torch.int32)
-    outputs, count = units.shape
+    units = _units(weight)
+    outputs = units.shape[0]
     width = lanes * block
     whole = outputs - outputs % width
-    blocks = units[:whole].view(-1, width, count).transpose(1, 2).reshape(-1)
+    blocks = torch.unflatten(units[:whole], 0, (-1, width)).transpose(1, 2).reshape(-1)
     if whole == outputs:
         return blocks
     rest = torch.nn.functional.pad(units[whole:], (0, 0, 0, -(outputs - whole) % lanes))
     return torch.cat([blocks, rest.t().reshape(-1)])
+
+
+def _units(weight: Tensor) -> Tensor:
+    """(outputs, units) of int32; of a transposed weight transposed too, which saves turning it round."""
+    if weight.dtype == torch.float32:
+        return weight.view(torch.int32)
+    if weight.stride(0) != 1:
+        return weight.contiguous().view(torch.int32)
+    rows = weight.t().view(torch.int16).to(torch.int32)
+    lower, upper = rows[0::2], rows[1::2]
+    return ((upper << 16) | (lower & 0xFFFF)).t()
 
 
 @cache
@@ -172,7 +183,7 @@ class _Library(NamedTuple):
 @cache
 def _library(dtype: torch.dtype) -> _Library:
     defined = "#define BF16" if dtype == torch.bfloat16 else ""
-    library = ctypes.CDLL(str(build(Source(defined + TEXT, 0))))
+    library = load(Source(defined + TEXT, 0))
     address = ctypes.cast(library.multiply, ctypes.c_void_p).value
     assert address is not None
     return _Library(address, library.lanes_of_a_register(), library.registers_of_a_block())

@@ -147,8 +147,7 @@ class GatedLayer(Layer):
         if self.training:
             size = (steps, batch, self.hidden_size)
             zoned = [chosen(size, rate, like.device) for rate in self.drops.zoneout if rate]
-        # One row needs no compiled kernel, and would cost one of its own.
-        compiled = self.path == "engine" and self.compiled and batch > 1
+        compiled = self.path == "engine" and self.compiled
         pair = pointwise_pair(self.cell, compiled, Drops(self.drops.zoneout, bool(zoned), mask is not None))
 
         def run(part: slice, *state: Tensor) -> tuple[Tensor, State]:

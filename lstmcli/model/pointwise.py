@@ -83,7 +83,8 @@ class PointwisePair:
     def _kernel(
         self, function: Kernel, arguments: tuple[Tensor, ...], summed: frozenset[int] = frozenset()
     ) -> Kernel:
-        key = (function.__name__, *((a.shape[-1], a.dim(), a.stride(), a.dtype, a.device) for a in arguments))
+        layouts = ((a.shape[-1], a.dim(), a.stride(), a.dtype, a.device) for a in arguments)
+        key = (function.__name__, arguments[0].shape[0] == 1, *layouts)
         if key not in self._kernels:
             self._kernels[key] = compiled(function, arguments, summed)
         return self._kernels[key]

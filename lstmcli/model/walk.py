@@ -19,21 +19,23 @@ def walk(
     `back` from the last step to the first, the kernel and then the product, which the step before reads.
 
     In one call, each thread with rows of the batch of its own, where both are native; else step by step.
+    For a single step no weight is laid out.
 
     Args:
         kernel: writes into its arguments, (B, n) and (n,).
         columns: its arguments at every step, (T, B, n) or (T, n).
         weight: (N, K); x: (T, B, K); columns[into]: (T, B, N), its steps in one memory if none is to be kept.
     """
-    product = native_product(weight) if isinstance(kernel, NativeKernel) else None
+    steps = x.shape[0]
+    product = native_product(weight) if isinstance(kernel, NativeKernel) and steps > 1 else None
     if isinstance(kernel, NativeKernel) and product is not None:
         kernel.window(columns, product, x, columns[into], product_first=not back, backwards=back)
         return
-    multiply = repeated_product(weight, x.shape[1])
+    multiply = repeated_product(weight, x.shape[1]) if steps > 1 else lambda x: x @ weight.t()
     kept = columns[into].stride(0) != 0
     inputs, rows = x.unbind(), list(zip(*(c.unbind() for c in columns), strict=True))
     result = columns[into][-1]
-    for t in reversed(range(len(rows))) if back else range(len(rows)):
+    for t in reversed(range(steps)) if back else range(steps):
         row = rows[t]
         if not back:
             result = row[into].copy_(multiply(inputs[t])) if kept else multiply(inputs[t])

@@ -54,6 +54,15 @@ def test_built_once_and_found_without_a_compiler(folder, monkeypatch):
         made(width=2 * H)
 
 
+@needs_compiler
+@pytest.mark.parametrize("content", [b"", b"not a library" * 100])
+def test_a_damaged_library_is_built_again(folder, content):
+    library = build.build(source(trace(double, tensors())))
+    library.write_bytes(content)
+    made()
+    assert library.read_bytes() != content
+
+
 def fake_compiler(path, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -108,13 +108,13 @@ def test_products_that_are_kept_and_a_single_step(dtype):
 def test_a_row_does_not_depend_on_the_others(dtype):
     """So that a batch may be cut in any way."""
     torch.manual_seed(2)
-    weight, x = torch.randn(192, 128).to(dtype), torch.randn(1, 29, 128).to(dtype)
+    weight, x = torch.randn(192, 128).to(dtype), torch.randn(2, 29, 128).to(dtype)
 
     def function(recurrent, into):
         into.copy_(recurrent)
 
     def all_rows(x):
-        room = [torch.empty(1, x.shape[1], 192, dtype=dtype) for _ in range(2)]
+        room = [torch.empty(2, x.shape[1], 192, dtype=dtype) for _ in range(2)]
         walk(compiled(function, [c[0] for c in room]), room, weight, x, 0)
         return room[1]
 
