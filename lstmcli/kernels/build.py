@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,9 @@ def build(source: Source) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise Unsupported("no C++ compiler")
-    tells = ("-fopt-info-vec",) if Path(compiler).name.startswith("g++") else ()
+    # On macOS g++ is clang, which says nothing about vectors.
+    is_gcc = sys.platform == "linux" and Path(compiler).name.startswith("g++")
+    tells = ("-fopt-info-vec",) if is_gcc else ()
     handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
     os.close(handle)
     try:
