@@ -48,5 +48,5 @@ def compiler_available() -> bool:
     """Whether kernels can be compiled for the CPU; says so once where they cannot."""
     found = find_compiler() is not None
     if not found:
-        notice("no C++ compiler here: the recurrence runs uncompiled, about 1.4 times slower")
+        notice("no C++ compiler here: the recurrence runs uncompiled, two to five times slower")
     return found

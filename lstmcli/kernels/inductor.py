@@ -15,11 +15,18 @@ LESS_FUSED = 16
 
 @uncollected()
 def inductor_kernel(function: Callable[..., None], arguments: Sequence[Tensor]) -> Callable[..., None]:
-    """The function for tensors like these, with any number of rows above one.
+    """The function for tensors like these, with any number of rows above one. What fails in it is raised."""
+    try:
+        return _compiled(function, arguments, {})
+    except Exception:  # it may fail in any way
+        return _compiled(function, arguments, {"max_fusion_size": LESS_FUSED})
 
-    It is traced and handed to TorchInductor directly: TorchDynamo, in front of it, would guard each
-    of the thousands of calls of a window, at the price of a small kernel. Whatever fails in it is raised.
-    """
+
+def _compiled(
+    function: Callable[..., None], arguments: Sequence[Tensor], settings: dict[str, Any]
+) -> Callable[..., None]:
+    """It is traced and handed to TorchInductor directly: TorchDynamo, in front of it, would guard each of the
+    thousands of calls of a window, at the price of a small kernel."""
     import torch._inductor
     import torch._inductor.config as inductor
     from torch._guards import TracingContext, tracing
@@ -29,22 +36,14 @@ def inductor_kernel(function: Callable[..., None], arguments: Sequence[Tensor]) 
     # The flags of the CPU are believed: trying each instruction set takes seconds. A compiler too old for
     # one of them fails, and that is told.
     inductor.cpp.vec_isa_ok = True
-    settings: tuple[dict[str, Any], ...] = ({}, {"max_fusion_size": LESS_FUSED})
-    for attempt, setting in enumerate(settings, start=1):
-        mode, like = _with_any_rows(arguments)
-        try:
-            with mode:
-                graph = make_fx(function)(*like)
-            with tracing(TracingContext(mode)), inductor.patch(setting):
-                kernel: Callable[..., None] = torch._inductor.compile(graph, like)
-            if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
-                kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
-        except Exception:  # it may fail in any way
-            if attempt == len(settings):
-                raise
-        else:
-            return kernel
-    raise AssertionError("one of them returns or raises")
+    mode, like = _with_any_rows(arguments)
+    with mode:
+        graph = make_fx(function)(*like)
+    with tracing(TracingContext(mode)), inductor.patch(settings):
+        kernel: Callable[..., None] = torch._inductor.compile(graph, like)
+    if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):
+        kernel(*(torch.zeros_like(a) for a in arguments))  # others of this layout: it writes
+    return kernel
 
 
 def _with_any_rows(arguments: Sequence[Tensor]) -> tuple[Any, list[Any]]:

@@ -37,27 +37,20 @@ class NativeKernel:
         self._run(rows, _parts(rows, tensors[0].numel()), self._pointers(*[t.data_ptr() for t in tensors]))
 
     def window(
-        self,
-        columns: Sequence[Tensor],
-        product: NativeProduct,
-        x: Tensor,
-        y: Tensor,
-        product_first: bool,
-        backwards: bool,
+        self, columns: Sequence[Tensor], product: NativeProduct, x: Tensor, y: Tensor, back: bool
     ) -> None:
         """The kernel at every step of a window, each thread with rows of its own: y[t] = product(x[t]), then
-        the kernel on row t of each column, or the other way round.
+        the kernel on row t of each column; or, `back` from the last step to the first, the other way round.
 
         Args:
             columns: the kernel's arguments at every step, (T, B, n) or (T, n).
             x: (T, B, inputs); y: (T, B, outputs), one of the columns.
-            backwards: from the last step to the first.
         """
         steps, rows = x.shape[0], x.shape[1]
-        sign = -1 if backwards else 1
+        sign = -1 if back else 1
 
         def start(tensor: Tensor) -> int:
-            return (tensor[-1] if backwards else tensor).data_ptr()
+            return (tensor[-1] if back else tensor).data_ptr()
 
         def stride(tensor: Tensor) -> int:
             return sign * tensor.stride(0) * tensor.element_size()
@@ -66,7 +59,7 @@ class NativeKernel:
             *(rows, _parts(rows, columns[0][0].numel()), steps),
             self._pointers(*map(start, columns)),
             self._strides(*map(stride, columns)),
-            int(product_first),
+            int(not back),
             *(product.address, product.weights.data_ptr(), product.inputs, product.outputs, x.element_size()),
             *(start(x), stride(x), x.stride(1)),
             *(start(y), stride(y), y.stride(1)),

@@ -44,7 +44,7 @@ def _copy(book: Book, _: Tensor, target: Tensor, source: Tensor, *__: Any) -> Va
     return book.converted(book.value(source), target.dtype)
 
 
-def _filled(book: Book, number: float, result: Tensor) -> Value:
+def _filled(number: float, result: Tensor) -> Value:
     return Value("constant", (number,), result.dtype, False, 1)
 
 
@@ -133,6 +133,12 @@ def _clamp(book: Book, result: Tensor, x: Tensor, low: Any = None, high: Any = N
     return value
 
 
+def _reversed_sub(book: Book, result: Tensor, x: Tensor, other: Any, scale: float = 1) -> Value:
+    if scale != 1:
+        raise Unsupported("rsub with a scale")
+    return book.make(result, "sub", other, x)
+
+
 def _log_sigmoid(book: Book, result: Sequence[Tensor], x: Tensor) -> list[Value]:
     """With a buffer for its backward, which the kernel does not need."""
     return [book.make(result[0], "log_sigmoid", x), book.value(0.0)]
@@ -142,10 +148,10 @@ RECORDED: dict[str, Record] = {
     **{name: _pointwise(name) for name in FUNCTIONS},
     **dict.fromkeys(("_to_copy", "clone", "detach", "alias", "lift_fresh", "expand", "view"), _same),
     **dict.fromkeys(("_unsafe_view", "unsqueeze", "squeeze"), _same),
-    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda r, y, *_, **__: _filled(r, 0.0, y)),
-    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda r, y, *_, **__: _filled(r, 1.0, y)),
-    **dict.fromkeys(("full", "full_like", "new_full"), lambda r, y, _, n, **__: _filled(r, n, y)),
-    "scalar_tensor": lambda r, y, n, **_: _filled(r, n, y),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda _b, y, *_, **__: _filled(0.0, y)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda _b, y, *_, **__: _filled(1.0, y)),
+    **dict.fromkeys(("full", "full_like", "new_full"), lambda _b, y, _, n, **__: _filled(n, y)),
+    "scalar_tensor": lambda _b, y, n, **_: _filled(n, y),
     "copy": _copy,
     "slice": _slice,
     "split": _split,
@@ -156,13 +162,9 @@ RECORDED: dict[str, Record] = {
     "mean": _mean,
     "pow": _power,
     "clamp": _clamp,
-    "masked_fill": lambda r, y, x, mask, n: r.make(y, "where", mask, n, x),
-    "rsub": lambda r, y, x, n, scale=1: r.make(y, "sub", n, x) if scale == 1 else _no("rsub with a scale"),
+    "masked_fill": lambda book, y, x, mask, n: book.make(y, "where", mask, n, x),
+    "rsub": _reversed_sub,
     "log_sigmoid_forward": _log_sigmoid,
-    "log_sigmoid_backward": lambda r, y, g, x, _: r.make(y, "log_sigmoid_slope", g, x),
+    "log_sigmoid_backward": lambda book, y, g, x, _: book.make(y, "log_sigmoid_slope", g, x),
 }
 """By name of ATen's operation. Called with the book, the result and the operation's own arguments."""
-
-
-def _no(what: str) -> Value:
-    raise Unsupported(what)

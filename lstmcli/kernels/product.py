@@ -163,7 +163,7 @@ def available(dtype: torch.dtype) -> bool:
     """Whether products of this dtype are built here: fp32; bf16 where the CPU has the instruction, and no
     larger one that oneDNN knows how to use."""
     if dtype == torch.bfloat16:
-        if _cpu_says("_is_amx_tile_supported") or not _cpu_says("_is_avx512_bf16_supported"):
+        if cpu_says("_is_amx_tile_supported") or not cpu_says("_is_avx512_bf16_supported"):
             return False
     elif dtype != torch.float32:
         return False
@@ -189,6 +189,7 @@ def _library(dtype: torch.dtype) -> _Library:
     return _Library(address, library.lanes_of_a_register(), library.registers_of_a_block())
 
 
-def _cpu_says(test: str) -> bool:
+def cpu_says(test: str) -> bool:
+    """What `torch.cpu` answers to a question of that name; no where it knows no such question."""
     probe = getattr(torch.cpu, test, None)  # private to torch, so it may go away
     return bool(probe()) if probe is not None else False

@@ -12,7 +12,7 @@ from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config
 from lstmcli.errors import ConfigError
 from lstmcli.kernels.compiled import compiler_available
-from lstmcli.kernels.product import available
+from lstmcli.kernels.product import available, cpu_says
 from lstmcli.model.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm
 from lstmcli.model.stack import Stack
 from lstmcli.notices import notice
@@ -75,14 +75,9 @@ def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
         ("AMX", "_is_amx_tile_supported"),
         ("AVX512-BF16", "_is_avx512_bf16_supported"),
     ):
-        if _cpu_says(test) and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        if cpu_says(test) and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return True, f"the CPU has {name}"
     return False, "the CPU has no fast bf16"
-
-
-def _cpu_says(test: str) -> bool:
-    probe = getattr(torch.cpu, test, None)  # private to torch, so it may go away
-    return bool(probe()) if probe is not None else False
 
 
 def use_threads(threads: int | None, processes: int = 1) -> int:

@@ -170,7 +170,7 @@ class PointwisePair:
         later = d_state
         if self.hidden_in_step:
             d_first, later = d_first + d_state[0], d_state[1:]
-        gradients = iter(_products(equations, (*free, *old, *spread), (d_first, *later)))
+        gradients = iter(_pulled_back(equations, (*free, *old, *spread), (d_first, *later)))
         gradient = next(gradients)
         if d_recurrent is not None:
             apart = next(gradients)
@@ -191,7 +191,7 @@ class PointwisePair:
         return kept if self.hidden_in_step else (like.chunk(self.gates, dim=-1)[0], *kept)
 
 
-def _products(
+def _pulled_back(
     function: Callable[..., State], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """The gradients with respect to the inputs, from those with respect to the function's results.
@@ -202,9 +202,8 @@ def _products(
         leaves = [x.detach().requires_grad_() for x in inputs]
         results = function(*leaves)
         ends = [_Begin.apply(y, d) for y, d in zip(results, gradients, strict=True) if y.requires_grad]  # type: ignore[no-untyped-call]
-    if not ends:
-        return tuple(torch.zeros_like(x) for x in inputs)
-    with torch.enable_grad():
+        if not ends:
+            return tuple(torch.zeros_like(x) for x in inputs)
         end = sum(ends[1:], ends[0])
     return torch.autograd.grad(end, leaves, allow_unused=True, materialize_grads=True)
 

@@ -29,7 +29,7 @@ def walk(
     steps = x.shape[0]
     product = native_product(weight) if isinstance(kernel, NativeKernel) and steps > 1 else None
     if isinstance(kernel, NativeKernel) and product is not None:
-        kernel.window(columns, product, x, columns[into], product_first=not back, backwards=back)
+        kernel.window(columns, product, x, columns[into], back)
         return
     multiply = repeated_product(weight, x.shape[1]) if steps > 1 else lambda x: x @ weight.t()
     kept = columns[into].stride(0) != 0
