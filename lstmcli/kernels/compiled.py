@@ -21,7 +21,8 @@ def compiled(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[in
     """A kernel of a function that computes row by row and writes into its arguments.
 
     Args:
-        arguments: tensors (B, n) and (n,) like those that it will be called with, but for B.
+        arguments: tensors (B, n), the first of them, and (n,), like those that it will be called with but
+            for B.
         summed: numbers of arguments (B, n) that the function adds to, of which only the total over the
             rows counts.
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lstmcli.kernels.functions import FUNCTIONS
-from lstmcli.kernels.values import FLOATS, Book, Unsupported, Value, part
+from lstmcli.kernels.values import FLOATS, Book, Unsupported, Value, as_wide, part, side_by_side
 
 Record = Callable[..., Any]
 
@@ -51,15 +51,14 @@ def _filled(number: float, result: Tensor) -> Value:
 def _slice(book: Book, result: Tensor, x: Tensor, dim: int, start: Any, _: Any, step: int) -> Value:
     if result.shape == x.shape:
         return book.value(x)
-    if dim % x.dim() != x.dim() - 1 or step != 1:
-        raise Unsupported("a slice of rows")
-    first = 0 if start is None else start % x.shape[-1]
-    return part(book.value(x), first, result.shape[-1])
+    book.need_columns(dim, x, result)
+    if step != 1:
+        raise Unsupported("a slice with steps")
+    return part(book.value(x), 0 if start is None else start % x.shape[-1], result.shape[-1])
 
 
 def _split(book: Book, result: Sequence[Tensor], x: Tensor, _: Any, dim: int = 0) -> list[Value]:
-    if dim % x.dim() != x.dim() - 1:
-        raise Unsupported("a split of rows")
+    book.need_columns(dim, x, *result)
     value, parts, first = book.value(x), [], 0
     for tensor in result:
         parts.append(part(value, first, tensor.shape[-1]))
@@ -68,45 +67,82 @@ def _split(book: Book, result: Sequence[Tensor], x: Tensor, _: Any, dim: int = 0
 
 
 def _cat(book: Book, result: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Value:
-    if dim % result.dim() != result.dim() - 1:
-        raise Unsupported("rows put together")
-    # a constant or a scalar of a row has no width of its own: it gets that of its tensor
-    parts = [_as_wide(book.value(t), book.layout(t)[1]) for t in tensors]
-    return Value("cat", tuple(parts), result.dtype, *book.layout(result))
+    book.need_columns(dim, result, *tensors)
+    return side_by_side(*((book.converted(book.value(t), result.dtype), t.shape[-1]) for t in tensors))
 
 
-def _as_wide(value: Value, width: int) -> Value:
-    return value if value.width == width else Value("convert", (value,), value.dtype, value.rows, width)
+def _wide(book: Book, x: Tensor) -> Value:
+    return as_wide(book.value(x), book.layout(x)[1])
+
+
+def _made(op: str, *of: Value) -> Value:
+    """The first operand has the width and the dtype of the result."""
+    return Value(op, of, of[0].dtype, any(v.rows for v in of), of[0].width)
+
+
+def _reduced(op: str, value: Value) -> Value:
+    """Over the columns that it has; one is what it is."""
+    return value if value.width == 1 else Value(op, (value,), value.dtype, value.rows, 1)
 
 
 def _slice_backward(
     book: Book, result: Tensor, gradient: Tensor, _: Any, dim: int, start: int, __: int, step: int
 ) -> Value:
     """The gradient in its columns, and nought in the others."""
-    if dim % result.dim() != result.dim() - 1 or step != 1:
-        raise Unsupported("a slice of rows")
+    book.need_columns(dim, result, gradient)
+    if step != 1:
+        raise Unsupported("a slice with steps")
     width = result.shape[-1]
     first = start % width if start != width else width
-    last = first + gradient.shape[-1]
+    middle = gradient.shape[-1]
     zero = Value("constant", (0.0,), result.dtype, False, 1)
-    middle = _as_wide(book.value(gradient), gradient.shape[-1])
-    parts = [_as_wide(zero, first)] * (first > 0) + [middle] + [_as_wide(zero, width - last)] * (last < width)
-    return Value("cat", tuple(parts), result.dtype, *book.layout(result))
+    return side_by_side((zero, first), (book.value(gradient), middle), (zero, width - first - middle))
 
 
-def _sum(book: Book, result: Tensor, x: Tensor, dim: Any, *_: Any, **__: Any) -> Value:
-    if dim is None or [d % x.dim() for d in dim] != [x.dim() - 1] or result.dtype != x.dtype:
-        raise Unsupported("a sum over rows")
-    if x.dtype not in FLOATS:
+def _sum(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Value:
+    if dim is None or len(dim) != 1:
+        raise Unsupported("a sum over everything")
+    book.need_columns(dim[0], x)
+    if x.dtype not in FLOATS or result.dtype != x.dtype:
         raise Unsupported(f"a sum of {x.dtype}")
-    rows, width = book.layout(x)
-    return Value("sum", (_as_wide(book.value(x), width),), x.dtype, rows, 1)
+    return _reduced("sum", _wide(book, x))
 
 
-def _mean(book: Book, result: Tensor, x: Tensor, dim: Any, *_: Any, **__: Any) -> Value:
+def _mean(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Value:
     total = _sum(book, result, x, dim)
     count = Value("constant", (float(book.layout(x)[1]),), x.dtype, False, 1)
     return Value("div", (total, count), x.dtype, total.rows, 1)
+
+
+def _softmax(book: Book, _: Tensor, x: Tensor, dim: int, __: bool) -> Value:
+    powers = _made("exp", _below_largest(book, x, dim))
+    return _made("div", powers, _reduced("sum", powers))
+
+
+def _softmax_backward(book: Book, _: Tensor, gradient: Tensor, y: Tensor, *__: Any) -> Value:
+    shares = _wide(book, y)
+    product = _made("mul", _wide(book, gradient), shares)
+    return _made("sub", product, _made("mul", shares, _reduced("sum", product)))
+
+
+def _log_softmax(book: Book, _: Tensor, x: Tensor, dim: int, __: bool) -> Value:
+    below = _below_largest(book, x, dim)
+    return _made("sub", below, _made("log", _reduced("sum", _made("exp", below))))
+
+
+def _log_softmax_backward(book: Book, _: Tensor, gradient: Tensor, y: Tensor, *__: Any) -> Value:
+    slope = _wide(book, gradient)
+    shares = _made("exp", _wide(book, y))
+    return _made("sub", slope, _made("mul", shares, _reduced("sum", slope)))
+
+
+def _below_largest(book: Book, x: Tensor, dim: int) -> Value:
+    """x less the largest of its row, whose exponential cannot overflow."""
+    book.need_columns(dim, x)
+    if x.dtype not in FLOATS:
+        raise Unsupported(f"a softmax of {x.dtype}")
+    value = _wide(book, x)
+    return _made("sub", value, _reduced("max", value))
 
 
 def _power(book: Book, result: Tensor, x: Tensor, exponent: float) -> Value:
@@ -151,6 +187,8 @@ RECORDED: dict[str, Record] = {
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda _b, y, *_, **__: _filled(0.0, y)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda _b, y, *_, **__: _filled(1.0, y)),
     **dict.fromkeys(("full", "full_like", "new_full"), lambda _b, y, _, n, **__: _filled(n, y)),
+    "fill": lambda book, y, _, n: book.converted(book.value(n), y.dtype),
+    "zero": lambda _b, y, _: _filled(0.0, y),
     "scalar_tensor": lambda _b, y, n, **_: _filled(n, y),
     "copy": _copy,
     "slice": _slice,
@@ -160,6 +198,10 @@ RECORDED: dict[str, Record] = {
     "slice_backward": _slice_backward,
     "sum": _sum,
     "mean": _mean,
+    "_softmax": _softmax,
+    "_softmax_backward_data": _softmax_backward,
+    "_log_softmax": _log_softmax,
+    "_log_softmax_backward_data": _log_softmax_backward,
     "pow": _power,
     "clamp": _clamp,
     "masked_fill": lambda book, y, x, mask, n: book.make(y, "where", mask, n, x),

@@ -1,8 +1,8 @@
 """A program as C++: one loop over the rows, in it one loop over the columns for each phase.
 
-A phase ends where something has to be summed over all columns before the next value can be computed; cells
-without such sums have one phase. What a later phase needs again is kept in memory of one row, which stays in
-the nearest cache. Everything is read before anything is written.
+A phase ends where something has to be gathered from all columns (a sum, the largest, one of them) before the
+next value can be computed; most cells have one phase. What a later phase needs again is kept in memory of one
+row, which stays in the nearest cache. Everything is read before anything is written.
 """
 
 from __future__ import annotations
@@ -14,15 +14,26 @@ from typing import NamedTuple
 
 import torch
 
+from lstmcli.kernels.cpp import (
+    ARITHMETIC,
+    HELD,
+    REDUCTIONS,
+    STORED,
+    Reduction,
+    convert,
+    element,
+    literal,
+    pointer,
+)
 from lstmcli.kernels.functions import FUNCTIONS, PRELUDE
 from lstmcli.kernels.values import Program, Unsupported, Value
 
-HELD = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bf16", torch.bool: "int"}
-STORED = HELD | {torch.bool: "unsigned char"}
-"""C++ types in a variable and in memory."""
-ARITHMETIC = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "float", torch.bool: "float"}
 KEPT = 1 << 18
 """Bytes for what is kept between phases, at most: it lies on the stack of each thread."""
+SHORT = 64
+"""Columns below which vectors matter little."""
+FINEST = 64
+"""Parts of a tensor's columns, at most: each has lines of its own."""
 
 
 class Source(NamedTuple):
@@ -44,10 +55,6 @@ def source(program: Program, summed: frozenset[int] = frozenset()) -> Source:
     return Source(writer.text(), writer.loops)
 
 
-SHORT = 64
-"""Columns below which vectors matter little."""
-
-
 class _Writer:
     def __init__(self, program: Program, summed: frozenset[int]):
         self.program, self.summed = program, summed
@@ -57,20 +64,20 @@ class _Writer:
         for number in summed & self.roots.keys():
             self.roots[number] = _addend(self.roots[number], number)
         self.levels: dict[Value, int] = {}
-        self.sums: dict[Value, str] = {}
+        self.reduced: dict[Value, str] = {}
         self.row_values: dict[Value, str] = {}
         self.made: dict[tuple[Value, int], _Line] = {}  # by value and column, in whichever phase
         self.phases: list[_Phase] = []
 
     def text(self) -> str:
         last = max((self.level(v) for v in self.roots.values()), default=0)
-        reductions = [v for v in self._reachable() if v.op == "sum"]
+        reductions = [v for v in self._reachable() if v.op in REDUCTIONS]
         for level in range(last + 1):
             phase = _Phase()
             self.phases.append(phase)
             for value in reductions:
                 if self.level(value) == level + 1:
-                    self._accumulate(value, phase)
+                    self._reduce(value, phase)
             if level == last:
                 self._write(phase)
         kept = [line for line in self.made.values() if line.kept]
@@ -84,10 +91,10 @@ class _Writer:
         return 0 if doubles or self.length < SHORT else len(self.phases)
 
     def level(self, value: Value) -> int:
-        """The phase in which the value can be computed, or, of a sum, after which it is there."""
+        """The phase in which the value can be computed, or, reduced, after which it is there."""
         if value not in self.levels:
             before = max((self.level(v) for v in value.of if isinstance(v, Value)), default=0)
-            self.levels[value] = before + (value.op == "sum")
+            self.levels[value] = before + (value.op in REDUCTIONS)
         return self.levels[value]
 
     def _reachable(self) -> list[Value]:
@@ -104,13 +111,15 @@ class _Writer:
             visit(root)
         return list(found)
 
-    def _accumulate(self, value: Value, phase: _Phase) -> None:
-        (x,) = value.of
-        name = f"sum{next(self.names)}"
-        phase.totals.append((STORED[value.dtype], name))
-        for column in range(0, x.width, self.length):
-            phase.ends.append(f"{name} += {self._at(x, column, phase)};")
-        self.sums[value] = name
+    def _reduce(self, value: Value, phase: _Phase) -> None:
+        x, *column = value.of
+        name = f"{value.op}{next(self.names)}"
+        phase.reductions.append((REDUCTIONS[value.op], STORED[value.dtype], name))
+        first, last = (column[0], column[0] + 1) if column else (0, x.width)
+        for start in range(first - first % self.length, last, self.length):
+            text = REDUCTIONS[value.op].step.format(name, self._at(x, start, phase), first - start)
+            phase.ends.append(text)
+        self.reduced[value] = name
 
     def _write(self, phase: _Phase) -> None:
         for number, value in self.roots.items():
@@ -120,19 +129,16 @@ class _Writer:
                 if number in self.summed:
                     phase.ends.append(f"total{number}[{column} + h] += {text};")
                 else:
-                    phase.ends.append(f"{_element(number, column)} = {text};")
+                    phase.ends.append(f"{element(number, column)} = {text};")
 
     def _at(self, value: Value, column: int, phase: _Phase) -> str:
         """C++ for the value at `column + h`, in the phase's loop."""
         if value.op == "constant":
-            return _number(value.of[0])
+            return literal(value.of[0])
         if value.op == "slice":
             return self._at(value.of[0], column + value.of[1], phase)
         if value.op == "cat":
-            for part in value.of:
-                if column < part.width:
-                    return self._at(part, column, phase)
-                column -= part.width
+            return self._side_by_side(value, column, phase)
         if value.op == "convert" and value.of[0].dtype == value.dtype:  # only another width
             return self._at(value.of[0], column, phase)
         if value.width == 1:
@@ -151,10 +157,20 @@ class _Writer:
         phase.here[key] = line.name
         return line.name
 
+    def _side_by_side(self, value: Value, column: int, phase: _Phase) -> str:
+        """The part that is there; of parts that are the same in all their columns, there may be several."""
+        choices, end = [], 0
+        for part in value.of:
+            start, end = end, end + part.width
+            if start < column + self.length and column < end:
+                choices.append((self._at(part, column - start, phase), end - column))
+        *others, (text, _) = choices
+        return f"({''.join(f'h < {end} ? {other} : ' for other, end in others)}{text})" if others else text
+
     def _of_row(self, value: Value, phase: _Phase) -> str:
         """C++ for a value that is the same in all columns, computed before the phase's loop."""
-        if value.op == "sum":
-            return self.sums[value]
+        if value.op in REDUCTIONS:
+            return self.reduced[value]
         if value not in self.row_values:
             name = f"row{next(self.names)}"
             phase.rows.append(f"const {HELD[value.dtype]} {name} = {self._expression(value, 0, phase)};")
@@ -163,10 +179,10 @@ class _Writer:
 
     def _expression(self, value: Value, column: int, phase: _Phase) -> str:
         if value.op == "argument":
-            return _element(value.of[0], column, value.width)
+            return element(value.of[0], column, value.width)
         operands = [(self._at(v, column if v.width > 1 else 0, phase), v.dtype) for v in value.of]
         if value.op == "convert":
-            return _convert(*operands[0], value.dtype)
+            return convert(*operands[0], value.dtype)
         floats = [v.dtype for v in value.of if v.dtype.is_floating_point and v.op != "constant"]
         compare = value.dtype == torch.bool
         arithmetic = ARITHMETIC[(floats or [torch.float32])[0] if compare else value.dtype]
@@ -181,7 +197,7 @@ class _Writer:
             elif v.op == "constant":
                 texts.append(f"{arithmetic}({text})")
             else:
-                texts.append(_convert(text, dtype, wide))
+                texts.append(convert(text, dtype, wide))
         result = f"({FUNCTIONS[value.op].expression.format(*texts, T=arithmetic)})"
         return f"narrow{result}" if value.dtype == torch.bfloat16 else result
 
@@ -190,11 +206,11 @@ class _Writer:
         opening = []
         for number, a in enumerate(arguments):
             row = f" + row * {a.stride}" if a.rows else ""
-            opening.append(_pointer(f"a{number}", a.dtype, f"pointers[{number}]{row}"))
+            opening.append(pointer(f"a{number}", a.dtype, f"pointers[{number}]{row}"))
         totals = []
         for number in sorted(self.summed & self.roots.keys()):
             a = arguments[number]
-            totals.append(_pointer(f"total{number}", a.dtype, f"pointers[{number}] + part * {a.stride}"))
+            totals.append(pointer(f"total{number}", a.dtype, f"pointers[{number}] + part * {a.stride}"))
         keeps = [f"alignas(64) {line.type} keep_{line.name}[{self.length}];" for line in kept]
         body = "\n".join(f"        {text}" for phase in self.phases for text in phase.text(self.length))
         return f"""{PRELUDE}
@@ -254,16 +270,16 @@ class _Line:
 class _Phase:
     def __init__(self) -> None:
         self.rows: list[str] = []
-        self.totals: list[tuple[str, str]] = []
+        self.reductions: list[tuple[Reduction, str, str]] = []
         self.lines: list[_Line] = []
         self.ends: list[str] = []
         self.here: dict[tuple[Value, int], str] = {}
 
     def text(self, length: int) -> Iterator[str]:
         yield from self.rows
-        yield from (f"{type_} {name} = 0;" for type_, name in self.totals)
-        summing = f" reduction(+: {', '.join(name for _, name in self.totals)})" if self.totals else ""
-        yield f"#pragma omp simd{summing}"
+        yield from (f"{type_} {name} = {reduction.start};" for reduction, type_, name in self.reductions)
+        clauses = (f" reduction({reduction.operator}: {name})" for reduction, _, name in self.reductions)
+        yield f"#pragma omp simd{''.join(clauses)}"
         yield f"for (long h = 0; h < {length}; ++h) {{"
         yield from (f"    {line.text()}" for line in self.lines)
         yield from (f"    {text}" for text in self.ends)
@@ -273,6 +289,7 @@ class _Phase:
 def _length(program: Program) -> int:
     """Columns of the loops: what all widths, and the places where tensors are cut, are multiples of."""
     found = [a.width for a in program.arguments]
+    cuts: list[int] = []  # where tensors are cut
     seen: set[Value] = set()
 
     def visit(value: Value) -> None:
@@ -281,17 +298,27 @@ def _length(program: Program) -> int:
         seen.add(value)
         found.append(value.width)
         if value.op == "slice":
-            found.append(value.of[1])
+            cuts.append(value.of[1])
+        anywhere = value.op == "cat" and all(map(_uniform, value.of))
+        if value.op == "cat" and not anywhere:
+            cuts.extend(v.width for v in value.of)
         for v in value.of:
             if isinstance(v, Value):
-                visit(v)
+                visit(v.of[0] if anywhere and v.width > 1 else v)
 
     for value in program.written.values():
         visit(value)
-    length = math.gcd(*(n for n in found if n > 1))
+    length = math.gcd(*(n for n in found if n > 1), *cuts)
     if length < 2 or any(a.width == 1 for n, a in enumerate(program.arguments) if n in program.written):
         raise Unsupported("one column")
+    if max(found) > FINEST * length:
+        raise Unsupported("columns cut too finely")
     return length
+
+
+def _uniform(value: Value) -> bool:
+    """Whether it is the same in all its columns."""
+    return value.width == 1 or (value.op == "convert" and value.of[0].width == 1)
 
 
 def _addend(value: Value, number: int) -> Value:
@@ -311,37 +338,6 @@ def _cheap(value: Value) -> bool:
     if value.op == "convert":
         return _cheap(value.of[0])
     return value.op in ("argument", "constant", "slice", "cat")
-
-
-def _pointer(name: str, dtype: torch.dtype, where: str) -> str:
-    return f"{STORED[dtype]} *const {name} = ({STORED[dtype]} *){where};"
-
-
-def _element(number: int, column: int, width: int = 2) -> str:
-    return f"a{number}[0]" if width == 1 else f"a{number}[{column} + h]"
-
-
-def _convert(text: str, dtype: torch.dtype, to: torch.dtype) -> str:
-    if dtype == to:
-        return text
-    if dtype == torch.bfloat16:
-        text = f"widen({text})"
-        return text if to == torch.float32 else f"{HELD[to]}({text})"
-    if to == torch.bfloat16:
-        return f"narrow(float({text}))"
-    if to == torch.bool:
-        return f"({text} != 0)"
-    return f"{HELD[to]}({text})"
-
-
-def _number(number: float) -> str:
-    if isinstance(number, bool):
-        return str(int(number))
-    if math.isnan(number):
-        return '__builtin_nan("")'
-    if math.isinf(number):
-        return "__builtin_inf()" if number > 0 else "-__builtin_inf()"
-    return repr(float(number))
 
 
 def _lines(texts: list[str], indent: int) -> str:

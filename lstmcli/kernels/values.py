@@ -20,8 +20,9 @@ class Unsupported(Exception):
 class Value:
     """(B, width) if `rows`, else the same for each row. A width of one holds for all columns.
 
-    `op` is "argument" (its number), "constant", "slice" (a value, first column), "cat", "sum" (over the
-    columns), "convert" (to another dtype or width), or one of `functions.FUNCTIONS`.
+    `op` is "argument" (its number), "constant", "slice" (a value, first column), "column" (likewise, one for
+    all), "cat", "sum" or "max" (over the columns), "convert" (to another dtype or width), or one of
+    `functions.FUNCTIONS`.
     """
 
     op: str
@@ -87,22 +88,43 @@ class Book:
             return True, 1
         if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1):
             return False, shape[-1]
-        if len(shape) == 2 and shape[0] == self.rows:
+        if len(shape) == 2 and shape[0] == self.rows != shape[1]:
             return True, shape[1]
         raise Unsupported(f"a tensor of shape {shape}")
 
+    def need_columns(self, dim: int, *tensors: Tensor) -> None:
+        """What works along this dimension of them works along the columns: the last, and not that of (B,).
+
+        Raises:
+            Unsupported: it does not.
+        """
+        for tensor in tensors:
+            if not tensor.dim() or dim % tensor.dim() != tensor.dim() - 1 or tensor.shape == (self.rows,):
+                raise Unsupported("an operation along the rows")
+
     def overwrite(self, target: Tensor, value: Value) -> None:
         """`value` is now in the memory of `target`, and so in all other tensors on that memory."""
-        before = self.value(target)
         where = target.untyped_storage()._cdata
+        start, stride, width = self._place(target)
         for tensor, old in list(self._known.values()):
-            if tensor.untyped_storage()._cdata == where:
-                if old is before:
-                    self.name(tensor, value)
-                elif old.op == "slice" and old.of[0] is before:
-                    self.name(tensor, part(value, old.of[1], old.width))
-                else:
-                    raise Unsupported("writing into a part of a tensor")
+            if tensor.untyped_storage()._cdata != where:
+                continue
+            its_start, its_stride, its_width = self._place(tensor)
+            if its_stride != stride:
+                raise Unsupported("writing into what other tensors see otherwise")
+            offset = its_start - start
+            first, last = max(offset, 0), min(offset + its_width, width)
+            if first < last:
+                left, middle, right = first - offset, last - first, offset + its_width - last
+                pieces = part(old, 0, left), part(value, first, middle), part(old, its_width - right, right)
+                self.name(tensor, side_by_side(*zip(pieces, (left, middle, right), strict=True)))
+
+    def _place(self, tensor: Tensor) -> tuple[int, int, int]:
+        """Where it lies in its memory: its first element, the elements from row to row, the columns."""
+        rows, width = self.layout(tensor)
+        if width > 1 and tensor.stride(-1) != 1:
+            raise Unsupported("writing into a tensor whose columns lie apart")
+        return int(tensor.storage_offset()), tensor.stride(0) if rows else 0, width
 
     def make(self, result: Tensor, op: str, *of: Any) -> Value:
         if result.dtype not in DTYPES:
@@ -112,6 +134,18 @@ class Book:
 
 def part(value: Value, first: int, width: int) -> Value:
     """Columns `first` to `first + width` of it."""
-    if value.width == 1:  # the same in all columns
+    if value.width in (1, width):  # the same in all columns, or all of them
         return value
-    return Value("slice", (value, first), value.dtype, value.rows, width)
+    return Value("column" if width == 1 else "slice", (value, first), value.dtype, value.rows, width)
+
+
+def as_wide(value: Value, width: int) -> Value:
+    return value if value.width == width else Value("convert", (value,), value.dtype, value.rows, width)
+
+
+def side_by_side(*parts: tuple[Value, int]) -> Value:
+    """Values with their widths, for one column is written as many; those without any are left out."""
+    values = tuple(as_wide(value, width) for value, width in parts if width)
+    if len(values) == 1:
+        return values[0]
+    return Value("cat", values, values[0].dtype, any(v.rows for v in values), sum(v.width for v in values))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch.nn import functional
@@ -178,11 +180,27 @@ def test_in_evaluation_nothing_is_drawn_and_zoneout_is_its_mean(name, path):
     close(everything(layer, x, state), wanted, 1e-10)
 
 
+class Competing(GatedCell):
+    """Units that share what may be written, one that all others read, and a mean that forgets for all."""
+
+    gates = ("share", "candidate", "forget")
+    state = ("hidden", "cell")
+    vectors: ClassVar = {"gain": 1.0}
+
+    def pointwise(self, z, state, gain):
+        share, candidate = z[0].softmax(-1), z[1].tanh()
+        forget = z[2].mean(-1, keepdim=True).sigmoid()
+        c = forget * state[1] + share * candidate * share.shape[-1]
+        h = (c * gain).tanh() * (1.0 + z[2][:, 7:8].sigmoid())
+        return (h, c), (share, candidate, forget.expand_as(share))
+
+
 @pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
-def test_a_cell_with_reductions_compiles_at_a_width_for_vectors(monkeypatch):
+@pytest.mark.parametrize("cell", [find_cell("lstm-layer-norm"), Competing])
+def test_a_cell_with_reductions_compiles_at_a_width_for_vectors(cell, monkeypatch):
     monkeypatch.setattr("lstmcli.kernels.compiled.inductor_kernel", pytest.fail)
     torch.manual_seed(3)
-    (layer,) = make_layers(find_cell("lstm-layer-norm"), [(WIDTH, 64)], Regularization())
+    (layer,) = make_layers(cell, [(WIDTH, 64)], Regularization())
     layer.reset_parameters(Start())
     layer.path, layer.compiled = "engine", False
     x, state = torch.randn(T, B, WIDTH), tuple(torch.rand(B, 64) for _ in range(2))
