@@ -32,7 +32,10 @@ FUNCTIONS = {
     "sqrt": Function(1, "root({0})"),
     "rsqrt": Function(1, "1 / root({0})"),
     "exp": Function(1, "exponential({0})"),
+    "expm1": Function(1, "exponential_m1({0})"),
     "log": Function(1, "logarithm({0})"),
+    "log1p": Function(1, "logarithm_1p({0})"),
+    "erf": Function(1, "error({0})"),
     "tanh": Function(1, "hyperbolic({0})"),
     "tanh_backward": Function(2, "{0} * (1 - {1} * {1})"),
     "sigmoid": Function(1, "logistic({0})"),
@@ -47,6 +50,12 @@ FUNCTIONS = {
     "threshold_backward": Function(3, "{1} <= {2} ? 0 : {0}"),
     "leaky_relu": Function(2, "{0} > 0 ? {0} : {0} * {1}"),
     "leaky_relu_backward": Function(4, "{1} > 0 ? {0} : {0} * {2}"),
+    "elu": Function(4, "{0} > 0 ? {0} * {2} : exponential_m1({0} * {3}) * {1} * {2}"),
+    "elu_slope": Function(5, "{0} * {2} * ({4} > 0 ? 1 : {1} * {3} * exponential({4} * {3}))"),
+    "gelu": Function(1, "{0} * normal({0})"),
+    "gelu_slope": Function(2, "{0} * (normal({1}) + {1} * normal_density({1}))"),
+    "gelu_tanh": Function(1, "{0} / (1 + exponential(-gelu_exponent({0})))"),
+    "gelu_tanh_slope": Function(2, "{0} * gelu_tanh_slope({1})"),
     "hardtanh": Function(3, "{0} < {1} ? {1} : {0} > {2} ? {2} : {0}"),
     "hardtanh_backward": Function(4, "({1} <= {2}) | ({1} >= {3}) ? 0 : {0}"),
     "hardsigmoid": Function(1, "{0} < -3 ? 0 : {0} > 3 ? 1 : ({0} + 3) / 6"),
@@ -85,6 +94,8 @@ def _ratio(limit: float, above: Sequence[float], below: Sequence[float]) -> str:
     const float s = x * x;
     return x * {_polynomial("s", above)} / {_polynomial("s", below)}"""
 
+
+ERROR = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
 PRELUDE = f"""
 typedef unsigned short bf16;
@@ -143,6 +154,32 @@ static inline float logarithm_1p(float x) {{  // what 1 + x loses of x is put ri
     return y == 1 ? x : y > 3.40282347e38f ? y : logarithm(y) * (x / (y - 1));
 }}
 static inline double logarithm_1p(double x) {{ return __builtin_log1p(x); }}
+
+static inline float exponential_m1(float x) {{  // near nought without the loss of a difference
+    const float t = hyperbolic(0.5f * x), near = 2 * t / (1 - t), far = exponential(x) - 1;
+    return x < 0.5f && x > -0.5f ? near : far;
+}}
+static inline double exponential_m1(double x) {{ return __builtin_expm1(x); }}
+
+static inline float error(float x) {{  // within 2e-7: formula 7.1.26 of Abramowitz and Stegun
+    const float a = absolute(x), t = 1 / (1 + 0.3275911f * a);
+    const float rest = t * {_polynomial("t", ERROR)} * exponential(-a * a);
+    return x < 0 ? rest - 1 : 1 - rest;
+}}
+static inline double error(double x) {{ return __builtin_erf(x); }}
+
+template <class T> static inline T normal(T x) {{ return (1 + error(x * T({math.sqrt(0.5)!r}))) / 2; }}
+template <class T> static inline T normal_density(T x) {{
+    return exponential(-x * x / 2) * T({1 / math.sqrt(2 * math.pi)!r});
+}}
+template <class T> static inline T gelu_exponent(T x) {{
+    return T({2 * math.sqrt(2 / math.pi)!r}) * (x + T(0.044715) * x * x * x);
+}}
+template <class T> static inline T gelu_tanh_slope(T x) {{
+    const T share = 1 / (1 + exponential(-gelu_exponent(x)));
+    const T slope = T({2 * math.sqrt(2 / math.pi)!r}) * (1 + T(3 * 0.044715) * x * x);
+    return share + x * share * (1 - share) * slope;
+}}
 
 template <class T> static inline T silu_slope(T x) {{
     const T gate = 1 / (1 + exponential(-x));

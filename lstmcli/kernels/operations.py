@@ -18,8 +18,11 @@ def _pointwise(name: str) -> Record:
     count = FUNCTIONS[name].operands
 
     def record(book: Book, result: Tensor, *args: Any, **options: Any) -> Value:
+        args, more = args[:count], args[count:]
+        if name in ("add", "sub") and len(more) == 1:  # of a number it is no keyword
+            options["alpha"], more = more[0], ()
         scale = options.pop("alpha", 1)
-        if len(args) != count or any(options.values()):
+        if len(args) != count or more or any(options.values()):
             raise Unsupported(f"{name} with options")
         if scale != 1:
             scaled = book.make(result, "mul", args[1], scale)
@@ -175,6 +178,21 @@ def _reversed_sub(book: Book, result: Tensor, x: Tensor, other: Any, scale: floa
     return book.make(result, "sub", other, x)
 
 
+def _elu_backward(book: Book, result: Tensor, gradient: Tensor, *others: Any) -> Value:
+    *scales, of_result, x = others
+    if of_result:
+        raise Unsupported("elu in place")
+    return book.make(result, "elu_slope", gradient, *scales, x)
+
+
+def _gelu(book: Book, result: Tensor, x: Tensor, approximate: str = "none") -> Value:
+    return book.make(result, "gelu" if approximate == "none" else "gelu_tanh", x)
+
+
+def _gelu_backward(book: Book, result: Tensor, *operands: Tensor, approximate: str = "none") -> Value:
+    return book.make(result, "gelu_slope" if approximate == "none" else "gelu_tanh_slope", *operands)
+
+
 def _log_sigmoid(book: Book, result: Sequence[Tensor], x: Tensor) -> list[Value]:
     """With a buffer for its backward, which the kernel does not need."""
     return [book.make(result[0], "log_sigmoid", x), book.value(0.0)]
@@ -206,6 +224,10 @@ RECORDED: dict[str, Record] = {
     "clamp": _clamp,
     "masked_fill": lambda book, y, x, mask, n: book.make(y, "where", mask, n, x),
     "rsub": _reversed_sub,
+    "elu_backward": _elu_backward,
+    "celu": lambda book, y, x, alpha: book.make(y, "elu", x, alpha, 1.0, 1.0 / alpha),
+    "gelu": _gelu,
+    "gelu_backward": _gelu_backward,
     "log_sigmoid_forward": _log_sigmoid,
     "log_sigmoid_backward": lambda book, y, g, x, _: book.make(y, "log_sigmoid_slope", g, x),
 }

@@ -25,6 +25,14 @@ ONE = {
     "softplus": F.softplus,
     "softplus, sharper": lambda x: F.softplus(x, beta=2.0, threshold=10.0),
     "logsigmoid": F.logsigmoid,
+    "expm1": lambda x: torch.expm1(x.clamp(max=5.0)),
+    "log1p of a square": lambda x: torch.log1p(x * x),
+    "erf": torch.erf,
+    "elu": F.elu,
+    "selu": F.selu,
+    "celu": lambda x: F.celu(x, 0.7),
+    "gelu": F.gelu,
+    "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": torch.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
     "hardtanh": F.hardtanh,
@@ -112,7 +120,11 @@ def test_the_ends_of_the_numbers_are_the_librarys():
     x = torch.tensor(edges * 5).expand(3, -1).contiguous()
     table = {
         "exp": torch.exp,
+        "expm1": torch.expm1,
         "log": torch.log,
+        "log1p": torch.log1p,
+        "erf": torch.erf,
+        "elu": F.elu,
         "sqrt": torch.sqrt,
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
@@ -169,8 +181,10 @@ def test_every_function_is_tried_here():
 
     watch(ONE, 1), watch(TWO, 2)
     aliases = {"log_sigmoid_forward": "log_sigmoid", "log_sigmoid_backward": "log_sigmoid_slope"}
+    aliases |= {"elu_backward": "elu_slope", "gelu_backward": "gelu_slope"}
     tried = {aliases.get(name, name) for name in seen}
     also = {"clamp_min", "clamp_max", "sgn", "bitwise_not", "bitwise_or", "bitwise_and"}  # same expressions
+    also |= {"gelu_tanh", "gelu_tanh_slope"}  # gelu with an option
     assert set(functions.FUNCTIONS) - tried - also <= {"logical_and", "logical_or"}
 
 
