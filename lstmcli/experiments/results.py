@@ -271,7 +271,7 @@ def show(spread: Spread | None) -> str:
     if spread is None:
         return "-"
     mean, sd = spread.mean, spread.sd
-    if mean != 0.0 and not 1e-3 <= abs(mean) < 1e6:
+    if mean != 0.0 and not 1e-3 <= max(abs(mean), sd or 0.0) < 1e6:
         return f"{mean:.1e}" if sd is None else f"{mean:.1e} ± {sd:.0e}"
     if not sd:
         text = f"{mean:.4g}" if abs(mean) < 1e4 else f"{mean:.0f}"
