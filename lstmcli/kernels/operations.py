@@ -114,7 +114,7 @@ def _sum(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__: 
 def _mean(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Value:
     total = _sum(book, result, x, dim)
     count = Value("constant", (float(book.layout(x)[1]),), x.dtype, False, 1)
-    return Value("div", (total, count), x.dtype, total.rows, 1)
+    return _made("div", total, count)
 
 
 def _softmax(book: Book, _: Tensor, x: Tensor, dim: int, __: bool) -> Value:
