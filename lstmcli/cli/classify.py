@@ -12,32 +12,21 @@ from lstmcli.cli.output import print_json, print_line, print_text
 from lstmcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.api.sequences import ClassifierRun, Prediction, SyntheticRun
+    from lstmcli.api.sequences import ClassifierRun, Prediction
 
 LIKELIEST = 5
 """Classes that are shown of one text."""
 
 
 def write_classes(
-    run: ClassifierRun | SyntheticRun,
-    text: str | None,
-    table: Path | None,
-    output: Path | None,
-    as_json: bool,
-    others: dict[str, Any],
+    run: ClassifierRun, text: str | None, table: Path | None, output: Path | None, as_json: bool
 ) -> None:
     """Classify `text` or the rows of `table`. Without --output and --json CSV goes to standard output, or
-    for one text a few lines. `others`: options that have no place here."""
-    if run.config.data.kind == "synthetic":
-        raise UsageError("a synthetic task has nothing to write", f"lstm eval {run.directory.name}")
-    if named := [name for name, value in others.items() if value]:
-        raise UsageError(
-            f"{', '.join(named)}: this run is a classifier", "give it --prompt, --prompt-file or --input"
-        )
+    for one text a few lines."""
     if (text is None) == (table is None):
         found = "none of them" if text is None else "both"
         raise UsageError(f"a classifier needs a text (--prompt) or a table (--input); found {found}")
-    predictions = run.classify([text] if text is not None else str(table))  # type: ignore[union-attr]
+    predictions = run.classify([text] if text is not None else str(table))
     if output is not None:
         output.write_text(to_csv(predictions), encoding="utf-8", newline="")
     if as_json:
@@ -62,7 +51,7 @@ def to_csv(predictions: list[Prediction]) -> str:
     return made.getvalue()
 
 
-def _result(run: ClassifierRun | SyntheticRun, predictions: list[Prediction]) -> dict[str, Any]:
+def _result(run: ClassifierRun, predictions: list[Prediction]) -> dict[str, Any]:
     rows = [
         {"sequence": p.name, "label": p.label, "probability": p.probabilities[p.label],
          "probabilities": p.probabilities}

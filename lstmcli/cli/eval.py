@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_line
 from lstmcli.cli.trust import Trust
 from lstmcli.errors import UsageError
 from lstmcli.tables import to_text
 
 if TYPE_CHECKING:
-    from lstmcli.api import AnyRun
     from lstmcli.inference.text.report import Beside
+
+USES = {
+    "text": ("data", "split", "protocol", "dynamic", "dynamic_rate", "mix", "temperature"),
+    "series": ("data", "split", "by"),
+    "labelled": ("data", "split"),
+    "synthetic": ("split", "length"),
+}
+"""Parameters by what a run learned."""
 
 
 def command(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
     data: Annotated[Path | None, typer.Option("--data", help="Another text file, or table.")] = None,
     split: Annotated[
@@ -79,9 +88,7 @@ def command(
     if by not in (None, "step", "series"):
         raise UsageError(f"--by {by}: there are step and series")
     loaded = load(run, trust)
-    _check_options(loaded, data, by, length)
-    if not isinstance(loaded, Run) and (dynamic or mix or temperature is not None):
-        raise UsageError("--dynamic, --mix and --temperature are for runs that learned to write text")
+    refuse_others(context, loaded, USES)
     is_text = isinstance(loaded, Run)
     chosen = split or ("val" if is_text else "test")
     about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or chosen)}
@@ -106,17 +113,6 @@ def command(
         print_json(about | found)
     else:
         printed()
-
-
-def _check_options(loaded: AnyRun, data: Path | None, by: str | None, length: list[int] | None) -> None:
-    """UsageError: an option that this kind of run has no use for."""
-    config = loaded.config.data
-    if length and config.kind != "synthetic":
-        raise UsageError("--length is for runs of synthetic tasks")
-    if data is not None and config.kind == "synthetic":
-        raise UsageError(f"--data: the task {config.task} makes its own sequences")
-    if by is not None and config.learned != "series":
-        raise UsageError("--by is for runs that forecast series")
 
 
 def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: float | None) -> Beside:

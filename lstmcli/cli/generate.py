@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_text
 from lstmcli.cli.trust import Trust
 from lstmcli.errors import DataError, UsageError
@@ -15,8 +16,18 @@ from lstmcli.errors import DataError, UsageError
 if TYPE_CHECKING:
     from lstmcli.inference.text.generate import Sample
 
+USES = {
+    "text": (
+        "prompt", "prompt_file", "length", "num", "temperature", "top_k", "top_p", "stop", "clamp", "seed",
+    ),
+    "series": ("input_file", "horizon", "samples", "seed", "output", "plot"),
+    "labelled": ("prompt", "prompt_file", "input_file", "output"),
+}  # fmt: skip
+"""Parameters by what a run learned."""
+
 
 def command(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
     prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue, or to classify.")] = None,
     prompt_file: Annotated[
@@ -88,28 +99,20 @@ def command(
     checked = GenerateOptions(**options)  # type: ignore[arg-type]
     clamps = [parse_clamp(each) for each in clamp or ()]
     loaded = load(run, trust)
-    given = {
-        "--prompt": prompt, "--prompt-file": prompt_file, "--top-k": top_k, "--top-p": top_p, "--stop": stop,
-        "--clamp": clamp,
-    }  # fmt: skip
-    if isinstance(loaded, (ClassifierRun, SyntheticRun)):
+    if isinstance(loaded, SyntheticRun):
+        raise UsageError("a synthetic task has nothing to write", f"lstm eval {loaded.directory.name}")
+    refuse_others(context, loaded, USES)
+    if isinstance(loaded, ClassifierRun):
         from lstmcli.cli.classify import write_classes
 
-        others: dict[str, Any] = {k: v for k, v in given.items() if not k.startswith("--prompt")}
-        others |= {"--horizon": horizon, "--samples": samples or None, "--plot": plot and str(plot)}
         asked = None if prompt is None and prompt_file is None else text
-        write_classes(loaded, asked, input_file, output, as_json, others)
+        write_classes(loaded, asked, input_file, output, as_json)
         return
     if not isinstance(loaded, Run):
         from lstmcli.cli.forecast import write_forecast
 
-        _refuse(given, "text", "series")
         write_forecast(loaded, horizon, input_file, samples, seed, output, plot, as_json)
         return
-    _refuse(
-        {"--horizon": horizon, "--input": input_file, "--samples": samples or None, "--output": output,
-         "--plot": plot}, "series", "text",
-    )  # fmt: skip
     for said in notices(loaded.vocabulary, text, checked):
         notice(said)
     stream = None if as_json or num > 1 else _Stream(text)
@@ -120,12 +123,6 @@ def command(
         stream.end()
     else:
         _print_all(texts, text)
-
-
-def _refuse(options: dict[str, Any], wanted: str, found: str) -> None:
-    named = [name for name, value in options.items() if value is not None]
-    if named:
-        raise UsageError(f"{', '.join(named)}: for runs of {wanted}; this run learned {found}")
 
 
 class _Stream:

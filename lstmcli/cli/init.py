@@ -157,7 +157,7 @@ def _sizes(symbols: int, vocabulary: int) -> tuple[int, int, int, float]:
         return embedding, 128, 1, 0.2
     if symbols < 1_000_000:
         return embedding, 256, 1, 0.25
-    return embedding, 512, 2, 0.3 if symbols < 20_000_000 else 0.1
+    return embedding, 512, 2, 0.2 if symbols < 20_000_000 else 0.1
 
 
 def _window(size: int) -> tuple[int, int]:

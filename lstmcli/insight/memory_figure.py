@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lstmcli.insight.memory import Curve, MemoryFinding
+    from lstmcli.insight.memory_finding import Curve, MemoryFinding
 
 
 def memory_figure(finding: MemoryFinding) -> Figure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lstmcli.insight.memory import MemoryFinding, StateSums, curve_of
+from lstmcli.insight.memory_finding import MemoryFinding, StateSums, curve_of
 from lstmcli.insight.source import Reading, SeriesWindows, about, windows_of
 from lstmcli.measures.context import contexts_up_to, mean_of_blocks
 

@@ -113,7 +113,7 @@ def test_what_is_refused(trained_lab, words, code, said):
 
 def test_a_page_of_a_forecaster_is_refused(forecaster_lab):
     shown = forecaster_lab.lstm("inspect", "f", "units", "--html", "unit.html")
-    assert shown.code == 2 and "runs of text" in shown.err
+    assert shown.code == 2 and "--html: of no use to f" in shown.err
 
 
 def test_a_held_unit_changes_what_is_written(trained_lab):

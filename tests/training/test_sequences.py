@@ -127,7 +127,9 @@ def test_settings_that_do_not_fit_a_task_are_refused(lab, words, said):
 
 
 def test_options_that_do_not_fit_a_task_are_refused(solved):
-    assert "makes its own" in solved.lstm("eval", "recall", "--data", "text.txt").err
+    refused = solved.lstm("eval", "recall", "--data", "text.txt")
+    assert refused.code == 2 and "--data: of no use to recall" in refused.err
+    assert "there are --split and --length" in refused.err
     refused = solved.lstm("generate", "recall")
     assert refused.code == 2 and "lstm eval recall" in refused.err
     assert solved.lstm("eval", "recall", "--split", "train").code == 2

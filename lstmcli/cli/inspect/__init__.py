@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust
 from lstmcli.errors import UsageError
@@ -46,14 +47,15 @@ def group(
     context.obj, context.meta[TRUST] = run, trust
 
 
-def load_run(context: typer.Context) -> Run | SeriesRun:
-    """The run that stands before the topic on the command line."""
+def load_run(context: typer.Context, of_texts: tuple[str, ...] = ()) -> Run | SeriesRun:
+    """The run that stands before the topic on the command line. `of_texts`: parameters for texts alone."""
     from lstmcli.api import Run, load
     from lstmcli.api.series import SeriesRun
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
     if not isinstance(loaded, (Run, SeriesRun)):
         raise UsageError("lstm inspect is for runs that learned a text or to forecast series")
+    refuse_others(context, loaded, {"text": of_texts, "series": ()})
     return loaded
 
 

@@ -34,5 +34,5 @@ def command(
     from lstmcli.insight.gates import inspect_gates
 
     with reading(data, split, plot, tokens) as what:
-        finding = inspect_gates(load_run(context), what)
+        finding = inspect_gates(load_run(context, of_texts=("characters",)), what)
     show(replace(finding, shown=characters), as_json, plot)

@@ -47,9 +47,7 @@ def command(
     from lstmcli.insight.units import inspect_units
 
     with reading(data, split, plot, tokens) as what:
-        run = load_run(context)
-        if html is not None and run.config.data.kind != "text":
-            raise UsageError(f"--html: for runs of text; this run learned {run.config.data.kind}")
+        run = load_run(context, of_texts=("length", "html"))
         finding = inspect_units(run, what, chosen, length)
     show(finding, as_json, plot)
     _show_text(finding, as_json, html)
