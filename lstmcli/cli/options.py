@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -31,16 +31,13 @@ def refuse_others(context: typer.Context, run: AnyRun, uses: Mapping[str, tuple[
     """
     learned = run.config.data.learned
     others = {name for names in uses.values() for name in names} - set(uses[learned])
-    given = [
-        _option(parameter)
-        for parameter in context.command.params
-        if parameter.name in others and _is_given(context, parameter.name)
-    ]
+    options = {parameter.name: str(max(parameter.opts, key=len)) for parameter in context.command.params}
+    given = [option for name, option in options.items() if name in others and _is_given(context, name)]
     if given:
-        instead = f"for such a run there are {_listed(context, uses[learned])}"
+        fitting = [options[name] for name in uses[learned]]
         raise UsageError(
             f"{', '.join(given)}: of no use to {run.directory.name}, which learned {LEARNED[learned]}",
-            instead if uses[learned] else "leave it out",
+            f"for such a run there are {_listed(fitting)}" if fitting else "leave it out",
         )
 
 
@@ -49,11 +46,5 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and not source.name.startswith("DEFAULT")
 
 
-def _listed(context: typer.Context, names: tuple[str, ...]) -> str:
-    options = {parameter.name: _option(parameter) for parameter in context.command.params}
-    found = [options[name] for name in names]
-    return " and ".join([", ".join(found[:-1]), found[-1]] if found[1:] else found)
-
-
-def _option(parameter: Any) -> str:
-    return str(max(parameter.opts, key=len))
+def _listed(options: list[str]) -> str:
+    return " and ".join([", ".join(options[:-1]), options[-1]] if options[1:] else options)

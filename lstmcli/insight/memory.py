@@ -9,6 +9,7 @@ import torch
 
 from lstmcli.errors import UsageError
 from lstmcli.insight.memory_finding import MemoryFinding, StateSums, curve_of
+from lstmcli.insight.memory_series import memory_of_series
 from lstmcli.insight.source import Reading, about, text_of
 from lstmcli.measures import context
 from lstmcli.measures.context import mean_of_blocks
@@ -42,8 +43,6 @@ def inspect_memory(
     if isinstance(run, Run):
         return _of_text(run, reading, longest or context.LONGEST, positions)
     if isinstance(run, SeriesRun):
-        from lstmcli.insight.memory_series import memory_of_series
-
         return memory_of_series(run, reading, longest, positions)
     raise UsageError("memory by length of context is for runs of text and of series")
 
