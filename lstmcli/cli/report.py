@@ -7,10 +7,21 @@ from typing import Annotated
 
 import typer
 
+from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_line
+from lstmcli.cli.trust import Trust
+
+USES: dict[str, tuple[str, ...]] = {
+    "text": ("inside", "tokens"),
+    "series": ("inside", "tokens"),
+    "labelled": (),
+    "synthetic": (),
+}
+"""Parameters by what a run learned."""
 
 
 def command(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Where to write it; default report.html in the run.")
@@ -22,7 +33,7 @@ def command(
     tokens: Annotated[
         int, typer.Option("--tokens", min=2, help="Symbols, or steps of windows, to look inside with.")
     ] = 50_000,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the cell's code that the run holds.")] = False,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
     """Write one web page about a run: curves, evaluation, samples or forecasts, gates, gradients, config.
@@ -39,6 +50,7 @@ def command(
 
     console = Console()
     loaded = load(run, trust)
+    refuse_others(context, loaded, USES)
     path = output or loaded.directory.path / "report.html"
     try:
         write_report(loaded, path, Wanted(evaluation, inside, tokens), console.data_progress)

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from lstmcli.cli import eval as evaluation
-from lstmcli.cli import generate
+from lstmcli.cli import generate, report
 from lstmcli.cli.app import app
 
 
@@ -39,9 +39,13 @@ def test_options_of_other_runs_are_refused_for_a_text(trained_lab, words):
     assert {"-o": "--output"}.get(words[2], words[2]) in refused.err
 
 
-@pytest.mark.parametrize(("name", "module"), [("generate", generate), ("eval", evaluation)])
-def test_every_option_has_its_kinds_of_run(name, module):
+@pytest.mark.parametrize(
+    ("name", "module", "of_all"),
+    [("generate", generate, set()), ("eval", evaluation, set()),
+     ("report", report, {"output", "evaluation"})],
+)  # fmt: skip
+def test_every_option_has_its_kinds_of_run(name, module, of_all):
     group = typer.main.get_command(app)
     parameters = {parameter.name for parameter in group.commands[name].params}
     sorted_out = {each for names in module.USES.values() for each in names}
-    assert parameters - sorted_out == {"run", "trust", "as_json"} and sorted_out <= parameters
+    assert parameters - sorted_out == {"run", "trust", "as_json"} | of_all and sorted_out <= parameters

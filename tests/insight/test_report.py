@@ -110,3 +110,6 @@ def test_the_page_of_a_task(lab):
     outcome = lab.lstm("report", "t", "--output", "page.html")
     assert outcome.code == 0, outcome.err
     assert "parity" in read(lab.folder / "page.html").text
+    for words in (["--tokens", "90"], ["--no-inside"]):  # there is no looking into a task
+        refused = lab.lstm("report", "t", *words)
+        assert refused.code == 2 and "of no use to t, which learned a synthetic task" in refused.err
