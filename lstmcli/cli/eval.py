@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,7 +60,10 @@ def command(
         ),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Text: beside it, with logits divided by this.")
+        str | None,
+        typer.Option(
+            "--temperature", help="Text: beside it, with logits divided by this; best: by the best for it."
+        ),
     ] = None,
     trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -72,7 +75,7 @@ def command(
       lstm eval latest
       lstm eval shakespeare --protocol stateful --json
       lstm eval latest --data other.txt
-      lstm eval latest --dynamic --mix ngram
+      lstm eval latest --dynamic --mix ngram --temperature best
       lstm eval etth1 --by step
       lstm eval copy --length 100 --length 200
     """
@@ -115,16 +118,25 @@ def command(
         printed()
 
 
-def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: float | None) -> Beside:
+def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: str | None) -> Beside:
     from lstmcli.inference.text.dynamic import Dynamics
     from lstmcli.inference.text.report import Beside
 
     if rate is not None and not (dynamic and rate > 0.0):
         raise UsageError("--dynamic-rate goes with --dynamic, and must be above 0")
     settings = (Dynamics() if rate is None else Dynamics(rate=rate)) if dynamic else None
-    beside = Beside(settings, tuple(mix), temperature)
+    beside = Beside(settings, tuple(mix), _temperature(temperature))
     beside.check()
     return beside
+
+
+def _temperature(word: str | None) -> float | Literal["best"] | None:
+    if word is None:
+        return None
+    try:
+        return "best" if word == "best" else float(word)
+    except ValueError:
+        raise UsageError(f"--temperature {word}: a number above 0, or best") from None
 
 
 def _print(about: dict[str, Any], report: Any) -> None:

@@ -70,15 +70,15 @@ def evaluate_text(
     batch_size: int,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], None] | None = None,
-    temperature: float = 1.0,
     losses: np.ndarray | None = None,
+    on_logits: Callable[[Tensor, Tensor], None] | None = None,
     part: slice = slice(None),
 ) -> Score | None:
     """Score a split. `ids` may be a memory map; only what is being read lies in memory.
 
     Args:
-        temperature: what the logits are divided by; below 1 makes the predictions sharper.
         losses: filled, if given, with the nats of each of `ids[1:]`.
+        on_logits: handed all logits (N, V) with their targets (N,), `IGNORED` where nothing is scored.
         part: of the rows; the others are left to somebody else.
 
     Returns None when `stop` asked to end early.
@@ -95,7 +95,7 @@ def evaluate_text(
                 for window, carrier in _windows(model, ids, group, batch_size):
                     if stop():
                         return None
-                    nats, right = _score(model, window, carrier, temperature)
+                    nats, right = _score(model, window, carrier, on_logits)
                     scored = window.targets != IGNORED
                     sums = [nats[scored].double().sum(), right[scored].sum().double(), scored.sum().double()]
                     total += torch.stack(sums)
@@ -150,13 +150,18 @@ def _windows(
         yield _Window(*map(torch.from_numpy, (inputs, targets, places))), carrier
 
 
-def _score(model: TextModel, window: _Window, carrier: _Carrier, temperature: float) -> tuple[Tensor, Tensor]:
+def _score(
+    model: TextModel,
+    window: _Window,
+    carrier: _Carrier,
+    on_logits: Callable[[Tensor, Tensor], None] | None,
+) -> tuple[Tensor, Tensor]:
     """Nats (T, B) and right guesses (T, B) of one window, on the CPU; moves the carried state on."""
     device = model.head.weight.device
     logits, carrier.state = model(window.inputs.to(device), carrier.state)
     logits, targets = logits.flatten(0, 1).float(), window.targets.to(device).flatten()
-    if temperature != 1.0:
-        logits = logits / temperature
+    if on_logits is not None:
+        on_logits(logits, targets)
     nats = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
     right = logits.argmax(-1) == targets
     return nats.cpu().view(window.inputs.shape), right.cpu().view(window.inputs.shape)

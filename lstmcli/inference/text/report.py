@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from lstmcli.inference.text.dynamic import Dynamics, dynamic_losses
 from lstmcli.inference.text.evaluate import evaluate_text
 from lstmcli.inference.text.mixing import Cache, mix, ngram_losses
 from lstmcli.inference.text.ngram import NGram, unigram_loss
+from lstmcli.inference.text.temperature import CANDIDATES, Temperatures
 from lstmcli.model.hardware import Hardware
 from lstmcli.model.text import TextModel
 from lstmcli.tables import Table
@@ -46,13 +47,17 @@ class TextReport:
         """The model above what helps it and what costs nothing."""
         unknown = f", {self.unknown} of them unknown to the model" if self.unknown else ""
         rows = [_row("this model", self.loss, f"{100 * self.accuracy:.1f}%")]
-        rows += [_row(f"  {name}", figures["loss"]) for name, figures in self.beside.items()]
+        rows += [_row(f"  {_named(name, figures)}", figures["loss"]) for name, figures in self.beside.items()]
         if "ngram" in self.baselines:
             ngram = self.baselines["ngram"]
             rows.append(_row(f"{ngram['order']}-gram of the training text", ngram["loss"]))
             rows.append(_row("unigram of the training text", self.baselines["unigram"]["loss"]))
         title = f"protocol {self.protocol}, {self.precision}; {self.tokens:,} symbols{unknown}"
         return [Table(title, ["", "nats/symbol", "bits/symbol", "perplexity", "accuracy"], rows)]
+
+
+def _named(name: str, figures: dict[str, float]) -> str:
+    return f"{name}, {figures['temperature']:g}" if "temperature" in figures else name
 
 
 def _row(name: str, loss: float, accuracy: str = "") -> list[str]:
@@ -66,14 +71,21 @@ class Beside:
 
     dynamic: Dynamics | None = None
     mix: tuple[str, ...] = ()  # ngram: counts of the training text; cache: of the text scored so far
-    temperature: float | None = None
+    temperature: float | Literal["best"] | None = None  # best: of those tried on the text that is scored
 
     def check(self) -> None:
         unknown = [name for name in self.mix if name not in ("ngram", "cache")]
         if unknown:
             raise UsageError(f"no mixture with {unknown[0]!r}", "there are ngram and cache")
-        if self.temperature is not None and not 0.0 < self.temperature < math.inf:
+        if isinstance(self.temperature, (int, float)) and not 0.0 < self.temperature < math.inf:
             raise UsageError(f"a temperature of {self.temperature} is not above 0")
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Those to score at."""
+        if self.temperature is None:
+            return ()
+        return CANDIDATES if self.temperature == "best" else (self.temperature,)
 
 
 NOTHING_BESIDE = Beside()
@@ -96,8 +108,12 @@ def report_on(
     model.to(hardware.device).products = hardware.products
     try:
         losses = np.empty(len(ids) - 1, dtype=np.float32) if beside.mix else None
-        score = evaluate_text(model, ids, protocol, STREAMS, on_progress=on_progress, losses=losses)
-        helped = _helped(model, vocabulary, ids, train, protocol, beside, losses, on_progress)
+        tried = Temperatures(beside.temperatures)
+        score = evaluate_text(
+            model, ids, protocol, STREAMS, on_progress=on_progress, losses=losses, on_logits=tried.add
+        )
+        helped = _tempered(beside, tried)
+        helped |= _helped(model, vocabulary, ids, train, protocol, beside, losses, on_progress)
     finally:  # the model is its owner's: what is generated next must not depend on this
         model.to("cpu").products = torch.float32
     if score is None:
@@ -117,6 +133,16 @@ def report_on(
     )
 
 
+def _tempered(beside: Beside, tried: Temperatures) -> dict[str, dict[str, float]]:
+    """The figures of the model at another temperature."""
+    if beside.temperature is None:
+        return {}
+    value, loss = tried.best()
+    if beside.temperature == "best":
+        return {"best temperature": {"temperature": value} | _figures(loss)}
+    return {f"temperature {value:g}": _figures(loss)}
+
+
 def _helped(
     model: TextModel,
     vocabulary: Vocabulary,
@@ -127,12 +153,8 @@ def _helped(
     losses: np.ndarray | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> dict[str, dict[str, float]]:
-    """The figures of the model at another temperature, learning as it reads, or mixed with counts."""
+    """The figures of the model learning as it reads, or mixed with counts."""
     found: dict[str, dict[str, float]] = {}
-    if beside.temperature is not None:
-        warm = evaluate_text(model, ids, protocol, STREAMS, temperature=beside.temperature)
-        assert warm is not None
-        found[f"temperature {beside.temperature:g}"] = _figures(warm.loss)
     known = {"static": losses} if losses is not None else {}
     if (beside.dynamic or "ngram" in beside.mix) and train is None:
         raise DataError("dynamic evaluation and n-grams need the training text, which is not to be had")

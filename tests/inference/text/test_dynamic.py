@@ -127,14 +127,6 @@ def test_losses_by_symbol_belong_to_their_symbols(model, protocol):
         assert losses[k] == pytest.approx(wanted, rel=2e-3), k
 
 
-def test_a_temperature_divides_the_logits(model):
-    ids = text(300)
-    logits, _ = model(torch.from_numpy(ids[:256]).unsqueeze(1), model.initial_state(1))
-    wanted = functional.cross_entropy(logits[:, 0].detach() / 0.5, torch.from_numpy(ids[1:257]))
-    found = evaluate_text(model, ids[:257], "windows", 1, temperature=0.5)
-    assert found.loss == pytest.approx(float(wanted), rel=1e-5)
-
-
 def test_a_mixture_against_its_rule():
     rng = np.random.default_rng(0)
     ours, theirs = rng.exponential(size=(2, 500))
@@ -175,6 +167,3 @@ def test_the_cache_is_an_ngram_model_of_all_that_came_before():
 def test_unknown_help_is_refused():
     with pytest.raises(UsageError, match="no mixture with 'bigram'"):
         Beside(mix=("bigram",)).check()
-    for temperature in (0.0, -1.0, math.nan):
-        with pytest.raises(UsageError, match="temperature"):
-            Beside(temperature=temperature).check()
