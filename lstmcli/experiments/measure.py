@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,20 @@ def _eval(path: Path, experiment: Experiment) -> Found:
         return _eval_task(run, experiment), {}
     split = experiment.split or "val"
     if isinstance(run, Run):
-        reports = {p: run.evaluate(split=split, protocol=p) for p in ("windows", "stateful")}
-        return {f"{protocol}_loss": report.loss for protocol, report in reports.items()}, {}
+        return {k: v for protocol in ("windows", "stateful") for k, v in _eval_text(run, split, protocol)}, {}
     figures = run.evaluate(split=split).to_json()
     return {name: float(figures[name]) for name in FIGURES if name in figures}, {}
+
+
+def _eval_text(run: Run, split: str, protocol: str) -> Iterator[tuple[str, float]]:
+    """The loss, and that of a model as sure as it is right, with the temperature that makes it so."""
+    from lstmcli.inference.text.report import Beside
+
+    report = run.evaluate(split=split, protocol=protocol, beside=Beside(temperature="best"))
+    best = report.beside["best temperature"]
+    yield f"{protocol}_loss", report.loss
+    yield f"{protocol}_tempered", best["loss"]
+    yield f"{protocol}_temperature", best["temperature"]
 
 
 def _eval_task(run: SyntheticRun, experiment: Experiment) -> Numbers:

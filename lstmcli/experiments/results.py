@@ -22,6 +22,10 @@ LABELS = {
     "final_loss": "last val loss",
     "windows_loss": "val loss, windows",
     "stateful_loss": "val loss, stateful",
+    "windows_tempered": "windows, at its best temperature",
+    "stateful_tempered": "stateful, at its best temperature",
+    "windows_temperature": "that temperature",
+    "stateful_temperature": "that temperature",
     "gradient_norm_max": "largest gradient norm",
     "solved_at": "steps to solve",
     "solved_length": "solved up to",
@@ -39,7 +43,9 @@ PATTERNS = (
     (r"start_gradient_factor", "factor a step, start"),
     (r"gradient_factor", "factor a step, trained"),
 )
-HIDDEN = {"best_loss", "final_loss", "gradient_norm_max", "solved_at"}
+HIDDEN = {"best_loss", "final_loss", "gradient_norm_max", "solved_at"} | {
+    f"{protocol}_{name}" for protocol in ("windows", "stateful") for name in ("tempered", "temperature")
+}
 """Not in a table unless asked for, where an experiment measures something else."""
 RANGES = {"solved_length"}
 """Shown as what the seeds lie between: a mean of them says nothing."""

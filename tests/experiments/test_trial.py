@@ -39,7 +39,9 @@ def test_the_same_seed_gives_the_same_numbers(desk):
 def test_the_evaluation_of_a_text_has_both_protocols(desk):
     (desk.folder / "text.txt").write_text("a cat sat on a mat and saw a dog. " * 200)
     record, _ = run(desk, desk.plan(measure=["eval"]), "wide-seed1")
-    assert {"windows_loss", "stateful_loss"} <= set(record["numbers"])
+    for protocol in ("windows", "stateful"):
+        assert record["numbers"][f"{protocol}_tempered"] <= record["numbers"][f"{protocol}_loss"]
+        assert 0.5 <= record["numbers"][f"{protocol}_temperature"] <= 2.0
 
 
 def test_the_evaluation_of_a_series_is_that_of_its_split(desk, base):
