@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,20 +62,19 @@ def _eval(path: Path, experiment: Experiment) -> Found:
         return _eval_task(run, experiment), {}
     split = experiment.split or "val"
     if isinstance(run, Run):
-        return {k: v for protocol in ("windows", "stateful") for k, v in _eval_text(run, split, protocol)}, {}
+        return _eval_text(run, split, "windows") | _eval_text(run, split, "stateful"), {}
     figures = run.evaluate(split=split).to_json()
     return {name: float(figures[name]) for name in FIGURES if name in figures}, {}
 
 
-def _eval_text(run: Run, split: str, protocol: str) -> Iterator[tuple[str, float]]:
+def _eval_text(run: Run, split: str, protocol: str) -> Numbers:
     """The loss, and that of a model as sure as it is right, with the temperature that makes it so."""
     from lstmcli.inference.text.report import Beside
 
     report = run.evaluate(split=split, protocol=protocol, beside=Beside(temperature="best"))
     best = report.beside["best temperature"]
-    yield f"{protocol}_loss", report.loss
-    yield f"{protocol}_tempered", best["loss"]
-    yield f"{protocol}_temperature", best["temperature"]
+    found = {"loss": report.loss, "tempered": best["loss"], "temperature": best["temperature"]}
+    return {f"{protocol}_{name}": value for name, value in found.items()}
 
 
 def _eval_task(run: SyntheticRun, experiment: Experiment) -> Numbers:
