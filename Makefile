@@ -24,6 +24,7 @@ demo: env
 WORKERS ?= 2
 test: env
 	$(BIN)/ruff check lstmcli tests
+	$(BIN)/ruff format --check lstmcli tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

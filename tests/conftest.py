@@ -229,9 +229,7 @@ class Lab:
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """metrics.jsonl without what the clock says."""
         lines = (self.path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [
-            {k: v for k, v in json.loads(line).items() if not k.startswith("speed/")} for line in lines
-        ]
+        return [{k: v for k, v in json.loads(line).items() if not k.startswith("speed/")} for line in lines]
 
     def listing(self, under: str = ".") -> dict[str, bytes]:
         """Every file below the folder (or one in it) and its content."""

@@ -187,9 +187,7 @@ def test_references(text: str, parts: tuple[str, str | None]) -> None:
     assert split_reference(text) == parts
 
 
-@pytest.mark.parametrize(
-    "text", ["a@", "@5", "a@x", "a@-1", "a@1.5", "a@²", "a@1@", "a@" + "1" * 99]
-)
+@pytest.mark.parametrize("text", ["a@", "@5", "a@x", "a@-1", "a@1.5", "a@²", "a@1@", "a@" + "1" * 99])
 def test_bad_references(text: str) -> None:
     with pytest.raises(UsageError, match="does not name a run and a step"):
         split_reference(text)
@@ -319,12 +317,10 @@ DAMAGE = {
     "manifest deep": lambda run: run.manifest_path.write_text("[" * 100_000),
     "manifest a folder": lambda run: (run.manifest_path.unlink(), run.manifest_path.mkdir()),
     "state unknown": lambda run: run.manifest_path.write_text('{"state": ["x"]}'),
-    "checkpoint truncated": lambda run: (
-        run.checkpoints / "step_00000010" / "model.safetensors"
-    ).write_bytes(b"x"),
-    "checkpoint without manifest": lambda run: (
-        run.checkpoints / "step_00000010" / "manifest.json"
-    ).unlink(),
+    "checkpoint truncated": lambda run: (run.checkpoints / "step_00000010" / "model.safetensors").write_bytes(
+        b"x"
+    ),
+    "checkpoint without manifest": lambda run: (run.checkpoints / "step_00000010" / "manifest.json").unlink(),
     "document damaged": lambda run: (run.checkpoints / "step_00000010" / "state.json").write_text(
         "x" * (run.checkpoints / "step_00000010" / "state.json").stat().st_size
     ),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CHARACTERS = 8
 """Characters in a table, beside the marks."""
-MARKS = "\n.,:;?!\"()[]{}"
+MARKS = '\n.,:;?!"()[]{}'
 
 
 @dataclass(frozen=True)

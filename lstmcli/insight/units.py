@@ -216,9 +216,7 @@ def _read_values(model: SeriesModel, batch: WindowBatch) -> npt.NDArray[np.float
     return values[:, model.lag :]
 
 
-def _chosen(
-    sums: UnitSums, names: tuple[str, ...], asked: tuple[int, int] | None
-) -> tuple[UnitName, str]:
+def _chosen(sums: UnitSums, names: tuple[str, ...], asked: tuple[int, int] | None) -> tuple[UnitName, str]:
     """The unit to show, and of the best one what it tracks. The cell state of an asked one, if any."""
     if asked is not None:
         states = sums.of_unit(*asked)
@@ -230,9 +228,7 @@ def _chosen(
 
 
 @torch.no_grad()
-def coloured_text(
-    run: Run, ids: npt.NDArray[Any], unit: UnitName, title: str, length: int
-) -> Coloured:
+def coloured_text(run: Run, ids: npt.NDArray[Any], unit: UnitName, title: str, length: int) -> Coloured:
     """The unit's state over a stretch of the text that begins with a paragraph, behind a warm-up."""
     begin = _paragraph(ids, int(run.vocabulary.encode("\n")[0]), max(0, min(WARM_UP, len(ids) - length)))
     read_ids = torch.from_numpy(np.asarray(ids[max(0, begin - WARM_UP) : begin + length], dtype=np.int64))

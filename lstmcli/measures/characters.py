@@ -49,9 +49,7 @@ class CharacterMeans:
         self._nn, self._nN = zeros.clone(), zeros.clone()
         self._NN = torch.zeros((), dtype=torch.float64)
         self._SS, self._SN = torch.zeros(2, gates, dtype=torch.float64)
-        self._ss, self._sn, self._sS, self._sN, self._nS = torch.zeros(
-            5, gates, symbols, dtype=torch.float64
-        )
+        self._ss, self._sn, self._sS, self._sN, self._nS = torch.zeros(5, gates, symbols, dtype=torch.float64)
 
     def add(self, ids: Tensor, values: Tensor) -> None:
         """Take one window in: ids (T, B), values (G, T, B). Row b goes on where it was."""

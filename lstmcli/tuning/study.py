@@ -194,9 +194,7 @@ def _begin(folder: Path, plan: Plan, study: optuna.study.Study) -> _Running:
     return _Running(trial, process, settings, time.monotonic())
 
 
-def _propose(
-    plan: Plan, study: optuna.study.Study
-) -> tuple[optuna.trial.Trial, dict[str, Value], Config]:
+def _propose(plan: Plan, study: optuna.study.Study) -> tuple[optuna.trial.Trial, dict[str, Value], Config]:
     """Settings that go together, and their config. ConfigError if the space seems to have none."""
     from optuna.trial import TrialState
 

@@ -249,7 +249,7 @@ def test_every_kind_of_cell_is_tried_in_the_sizes_of_its_layers(lab, name, said)
 
 def test_a_cell_that_fails_in_the_size_of_a_later_layer_is_refused_before_training(lab):
     text = CELLS + "\n        if self.hidden_size == 12:\n            raise ValueError('not twelve')\n"
-    text = text.replace("        return h, (h,), {\"update\": h}\n", "")
+    text = text.replace('        return h, (h,), {"update": h}\n', "")
     (lab.folder / "cells.py").write_text(text + "        return h, (h,), {'update': h}\n")
     words = ("model.cell=cells.py:Norm", "model.path=auto")
     assert lab.lstm("validate", "config.yaml", *words, "model.hidden_size=[24,16]").code == 0

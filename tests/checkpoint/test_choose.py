@@ -92,9 +92,7 @@ def test_the_best_is_the_last(folder: Path, saved, notices, which) -> None:
 
 
 @pytest.mark.parametrize("which", ["best", None])
-def test_a_missing_or_damaged_best_gives_way_to_the_last(
-    folder: Path, saved, notices, which
-) -> None:
+def test_a_missing_or_damaged_best_gives_way_to_the_last(folder: Path, saved, notices, which) -> None:
     saved(2, best=1)
     assert resolve(folder, which, notices.append).name == "step_00000002"
     assert "best checkpoint, step 1: it is missing" in notices[0]

@@ -95,9 +95,7 @@ def test_all_problems_are_listed(saved) -> None:
     assert len(verify(path)) == 2
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret", "/etc/hostname", "a\\b", "..", ".x", "manifest.json"]
-)
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a\\b", "..", ".x", "manifest.json"])
 def test_a_manifest_cannot_name_files_elsewhere(saved, name: str) -> None:
     path = saved()
     files = json.loads((path / "manifest.json").read_text())["files"]
@@ -209,9 +207,7 @@ def test_a_planted_pickle_is_never_unpickled(saved, resign, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_nan_in_the_weights_is_refused_unless_asked_for(
-    folder: Path, dtype: str, value: float
-) -> None:
+def test_nan_in_the_weights_is_refused_unless_asked_for(folder: Path, dtype: str, value: float) -> None:
     weight = torch.tensor([1.0, value, 3.0, value], dtype=getattr(torch, dtype))
     path = save_checkpoint(folder, Snapshot(1, {"model.w": weight, "model.b": weight[:1]}, {}))
     with pytest.raises(RunError, match=r"tensor w holds 2 values that are NaN or infinite"):

@@ -139,9 +139,7 @@ def test_any_call_may_fail_at_any_time(
     assert failures
 
 
-def test_an_interrupt_leaves_no_half_checkpoint(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_leaves_no_half_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(folder, small(1))
     original = os.fsync
 

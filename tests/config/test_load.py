@@ -51,13 +51,11 @@ def test_all_errors_are_listed_at_once_in_the_order_of_the_file(tmp_path):
         "run.yaml:1:1: hidden_size: there is no such setting; did you mean model.hidden_size?",
         "run.yaml:3:17: data.path[1]: must be text, found 3 (put text in quotes)",
         "run.yaml:4:17: data.splits[1]: must be at least 0.0, found -2",
-        "run.yaml:5:14: data.min_count: must be a whole number, found the text '3'"
-        " (write it without quotes)",
+        "run.yaml:5:14: data.min_count: must be a whole number, found the text '3' (write it without quotes)",
         "run.yaml:7:15: model.num_layers: must be at most 64, found 65",
         "run.yaml:8:12: model.dropout: anchors such as &x are not supported",
         "run.yaml:8:12: model.dropout: the number is not finite (NaN and infinity are not allowed)",
-        "run.yaml:9:16: model.tie_weights: must be true or false, found the text 'no'"
-        " (write true or false)",
+        "run.yaml:9:16: model.tie_weights: must be true or false, found the text 'no' (write true or false)",
         "run.yaml:10:1: train: is a section: indent its settings below it, found null",
         "run.yaml:11:23: checkpoint.keep: the key is set twice, in lines 11 and 11",
         "override 'train.lr=3': there is no such setting; did you mean train.learning_rate?",
@@ -127,9 +125,7 @@ def test_null_switches_an_optional_setting_off():
 
 @pytest.mark.parametrize("value", [None, 3, "x", [1], True])
 def test_a_section_that_is_no_mapping_is_refused(value):
-    assert "run: train: is a section: indent its settings below it" in refusal(
-        document(train=value)
-    )
+    assert "run: train: is a section: indent its settings below it" in refusal(document(train=value))
 
 
 @pytest.mark.parametrize("value", [None, 3, [1], "data"])
@@ -249,9 +245,7 @@ options = st.recursive(
     seed=st.integers(0, 2**63 - 1),
     extra=st.dictionaries(plain, options, max_size=3),
 )
-def test_every_config_survives_the_way_to_a_file_and_back(
-    tmp_path_factory, path, rate, clip, seed, extra
-):
+def test_every_config_survives_the_way_to_a_file_and_back(tmp_path_factory, path, rate, clip, seed, extra):
     train = {"learning_rate": rate, "clip_norm": clip, "optimizer_options": extra}
     config = parse_config({"seed": seed, "data": {"path": path}, "train": train}, "run")
     again = reload(config, tmp_path_factory.getbasetemp())

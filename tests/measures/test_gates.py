@@ -32,11 +32,7 @@ def slow_gates(model, ids, state):
         for t in range(ids.shape[0]):
             x = w["embedding.weight"][ids[t, b]]
             for k in range(LAYERS):
-                z = (
-                    w[f"layers.{k}.weight_ih"] @ x
-                    + w[f"layers.{k}.weight_hh"] @ h[k]
-                    + w[f"layers.{k}.bias"]
-                )
+                z = w[f"layers.{k}.weight_ih"] @ x + w[f"layers.{k}.weight_hh"] @ h[k] + w[f"layers.{k}.bias"]
                 i, f, g, o = np.split(z, 4)
                 i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
                 c[k] = f * c[k] + i * g
@@ -54,9 +50,7 @@ def case():
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=1.5)
     ids = torch.randint(V, (T, STREAMS + 3))
-    state = tuple(
-        (torch.randn(STREAMS + 3, H).tanh(), torch.randn(STREAMS + 3, H)) for _ in range(LAYERS)
-    )
+    state = tuple((torch.randn(STREAMS + 3, H).tanh(), torch.randn(STREAMS + 3, H)) for _ in range(LAYERS))
     return model, ids, state
 
 

@@ -56,6 +56,7 @@ def sums():
     draw = torch.Generator().manual_seed(2)
     made = UnitSums(2, chance=True)
     for _ in range(3):
+
         def noise():
             return torch.randn(50, 4, 3, generator=draw, dtype=torch.float64)
 

@@ -258,7 +258,6 @@ class TorchDecoder:
             found: Floats = logits.float().cpu().numpy()
             return found
 
-
     def units(self) -> list[int]:
         """How many units each layer of a stack of layers carries a state of."""
         state, held = self.initial_state(1).value, self._held()
