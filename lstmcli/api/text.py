@@ -45,12 +45,12 @@ class Run(TrainedRun):
         from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room, text_parameters
         from lstmcli.model.text import TextModel
-        from lstmcli.training.state import load_model
+        from lstmcli.training.state import load_model, tensors_of
 
         check_room(text_parameters(self.config.model, self.vocabulary.size))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = TextModel(self.config.model, self.vocabulary.size)
-        arrays = self._snapshot.tensors
+        arrays = tensors_of(self._snapshot, model)
         load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
         set_path(model.layers, path_for_one_use(model.layers))
         return model.eval()

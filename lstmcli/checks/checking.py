@@ -103,7 +103,7 @@ def arguments_of(layer: Layer, x_t: Tensor, state: State) -> tuple[Any, ...]:
     recurrent = dict(zip(cell.gates, product, strict=True))
     joined = [inputs[k] if k in cell.separate else inputs[k] + recurrent[k] for k in cell.gates]
     joined += [recurrent[k] for k in cell.separate]
-    return tuple(joined), state, *layer.vectors.values()
+    return tuple(joined), state, *(layer.vectors[name] for name in cell.vectors)
 
 
 def step_by_step(layer: Layer, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -90,7 +90,8 @@ class GatedLayer(Layer):
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias = nn.Parameter(torch.empty(rows))
-        self.vectors = nn.ParameterDict({name: torch.empty(hidden_size) for name in cell.vectors})
+        # Pairs, since of a dictionary ParameterDict would take the names in alphabetical order.
+        self.vectors = nn.ParameterDict([(name, torch.empty(hidden_size)) for name in cell.vectors])
 
     def reset_parameters(self, start: Start) -> None:
         """Uniform in ±1/√H; then, as asked, orthogonal or identity recurrent blocks and zero biases but
@@ -116,6 +117,10 @@ class GatedLayer(Layer):
 
     def initial_state(self, batch_size: int) -> State:
         return tuple(self.bias.new_zeros(batch_size, self.hidden_size) for _ in self.cell.state)
+
+    def vector_values(self, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """The cell's vectors (H,) as its equations take them: by name, in the order that it declares."""
+        return [self.vectors[name].to(dtype or self.bias.dtype) for name in self.cell.vectors]
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         if self.path == "fused":
@@ -153,8 +158,7 @@ class GatedLayer(Layer):
         def run(part: slice, *state: Tensor) -> tuple[Tensor, State]:
             kept = [m[part] for m in zoned]
             if self.path == "engine":
-                vectors = list(self.vectors.values())
-                return run_engine(pair, inputs(part), weight, state, vectors, mask, kept)
+                return run_engine(pair, inputs(part), weight, state, self.vector_values(), mask, kept)
             return self._loop(pair, inputs(part), weight, state, mask, kept)
 
         if not (self.recompute and torch.is_grad_enabled()):
@@ -178,7 +182,7 @@ class GatedLayer(Layer):
         dtype = ACCUMULATE.get(z.dtype, z.dtype)
         state = tuple(s.to(dtype) for s in state)
         weight = weight.to(z.dtype)
-        vectors = [v.to(dtype) for v in self.vectors.values()]
+        vectors = self.vector_values(dtype)
         outputs = []
         for t, z_t in enumerate(z.unbind()):
             read = state[0].to(z.dtype) if mask is None else state[0].to(z.dtype) * mask
@@ -206,12 +210,10 @@ class GatedLayer(Layer):
         z, previous = self.preactivations(x).float(), previous.float()
         pair = pointwise_pair(self.cell, False, Drops(self.drops.zoneout))
         carried = tuple(s.float() for s in state)
-        gates, states = [], []
+        gates, states, vectors = [], [], self.vector_values(torch.float32)
         for z_t, recurrent_t, h in zip(z.unbind(), recurrent.unbind(), previous.unbind(), strict=True):
             joined = pair.join(z_t, recurrent_t)
-            carried, activations = pair.equations(
-                *joined, (h, *carried[1:]), [v.float() for v in self.vectors.values()], []
-            )
+            carried, activations = pair.equations(*joined, (h, *carried[1:]), vectors, [])
             gates.append(activations)
             states.append(carried)
         return outputs, final, Trace(_by_name(self.cell.gates, gates), _by_name(self.cell.state, states))
@@ -312,6 +314,20 @@ def make_layers(
         return [ScanLayer(scan, *size) for size in sizes]
     cell = cell_class()  # equations only: all layers share it, and what is compiled of it
     return [GatedLayer(cell, *size, drops) for size in sizes]
+
+
+def former_names(model: nn.Module) -> dict[str, str]:
+    """Of each parameter that a checkpoint of format 1 calls otherwise: its name there, and its name here.
+
+    Until format 2 the equations got a cell's vectors in alphabetical order: what was trained as the first
+    in the alphabet is what the equations take for the first that the cell declares.
+    """
+    found: dict[str, str] = {}
+    for place, layer in model.named_modules():
+        declared = list(layer.cell.vectors) if isinstance(layer, GatedLayer) else []
+        pairs = zip(sorted(declared), declared, strict=True)
+        found |= {f"{place}.vectors.{old}": f"{place}.vectors.{new}" for old, new in pairs if old != new}
+    return found
 
 
 def is_stock_lstm(layer: Layer) -> bool:

@@ -36,7 +36,7 @@ from lstmcli.training.average import Average
 from lstmcli.training.course import choose_checkpoint, set_back
 from lstmcli.training.distributed import ALONE, Ranks
 from lstmcli.training.optimizer import make_optimizer
-from lstmcli.training.state import Progress, TrainState, seed_step
+from lstmcli.training.state import Progress, TrainState, seed_step, tensors_of
 from lstmcli.training.task import Measured, Task
 from lstmcli.version import __version__
 
@@ -210,7 +210,7 @@ def _session(
     state = TrainState(model, parts.optimizer, parts.task.start_state(), Progress(), average)
     step = None
     if checkpoint is not None:
-        state.restore(checkpoint.tensors, checkpoint.document, parts.ranks.part)
+        state.restore(tensors_of(checkpoint, model), checkpoint.document, parts.ranks.part)
         step = checkpoint.step
     logger = _logger(parts, run, step, state.progress.evaluated_at == step)
     stack.callback(logger.close)
