@@ -13,7 +13,7 @@ from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.inference.text.clamp import Clamp, ClampedDecoder
 from lstmcli.inference.text.decoder import LSTMDecoder, TorchDecoder
-from lstmcli.inference.text.decoders import has_numpy_decoder
+from lstmcli.inference.text.decoders import has_numpy_decoder, numpy_decoder
 from lstmcli.inference.text.generate import GenerateOptions, Sample, generate
 from lstmcli.notices import notice
 from lstmcli.rundir import read_json
@@ -60,7 +60,8 @@ class Run(TrainedRun):
         if not has_numpy_decoder(self.config.model):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors
-        decoder = LSTMDecoder({k.removeprefix("model."): v for k, v in arrays.items()})
+        tensors = {k.removeprefix("model."): v for k, v in arrays.items()}
+        decoder = numpy_decoder(self.config.model, tensors)
         if decoder.symbols != self.vocabulary.size:
             raise RunError(
                 f"{self.checkpoint}: the vocabulary has {self.vocabulary.size} symbols, "
