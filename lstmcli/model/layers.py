@@ -27,8 +27,8 @@ from lstmcli.model.scan import linear_recurrence
 class Trace(NamedTuple):
     """What a layer did over a window, for the statistics."""
 
-    gates: dict[str, Tensor]  # by name, each (T, B, H), fp32
-    states: dict[str, Tensor]  # by name, each (T, B, H), fp32
+    gates: dict[str, Tensor]  # by name, each (T, B, H), in fp32 at least
+    states: dict[str, Tensor]  # by name, each (T, B, H), likewise
 
 
 class Regularization(NamedTuple):
@@ -205,12 +205,13 @@ class GatedLayer(Layer):
         """With the outputs known, all recurrent products are one: Z = X Wᵀ + H₋₁ Uᵀ + b. What is left
         is an elementwise scan for the other states. No loop over products, whatever the path."""
         outputs, final = self.forward(x, state)
+        dtype = ACCUMULATE.get(x.dtype, x.dtype)
         previous = torch.cat([state[0].to(outputs.dtype).unsqueeze(0), outputs[:-1]])
-        recurrent = functional.linear(previous, self.weight_hh.to(x.dtype)).float()
-        z, previous = self.preactivations(x).float(), previous.float()
+        recurrent = functional.linear(previous, self.weight_hh.to(x.dtype)).to(dtype)
+        z, previous = self.preactivations(x).to(dtype), previous.to(dtype)
         pair = pointwise_pair(self.cell, False, Drops(self.drops.zoneout))
-        carried = tuple(s.float() for s in state)
-        gates, states, vectors = [], [], self.vector_values(torch.float32)
+        carried = tuple(s.to(dtype) for s in state)
+        gates, states, vectors = [], [], self.vector_values(dtype)
         for z_t, recurrent_t, h in zip(z.unbind(), recurrent.unbind(), previous.unbind(), strict=True):
             joined = pair.join(z_t, recurrent_t)
             carried, activations = pair.equations(*joined, (h, *carried[1:]), vectors, [])
@@ -255,8 +256,8 @@ class ScanLayer(Layer):
     @torch.no_grad()
     def observe(self, x: Tensor, state: State) -> tuple[Tensor, State, Trace]:
         outputs, final, gates = self._scan(x, state)
-        named = {name: gate.float() for name, gate in zip(self.cell.gates, gates, strict=True)}
-        return outputs, final, Trace(named, {self.cell.state[0]: outputs.float()})
+        states = outputs.to(ACCUMULATE.get(x.dtype, x.dtype))
+        return outputs, final, Trace(_named(self.cell.gates, gates), _named(self.cell.state, [states]))
 
 
 class FreeLayer(Layer):
@@ -294,7 +295,7 @@ class FreeLayer(Layer):
     @torch.no_grad()
     def observe(self, x: Tensor, state: State) -> tuple[Tensor, State, Trace]:
         outputs, gates, states = [], [], []
-        for x_t in x.float().unbind():
+        for x_t in x.to(ACCUMULATE.get(x.dtype, x.dtype)).unbind():
             output, state, activations = self.cell.step(x_t, state)
             outputs.append(output)
             gates.append(tuple(activations.values()))
@@ -360,7 +361,9 @@ def _start_forgetting(blocks: dict[str, Tensor], start: Start) -> None:
 
 
 def _by_name(names: Sequence[str], steps: list[tuple[Tensor, ...]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack(values).float()
-        for name, values in zip(names, zip(*steps, strict=True), strict=True)
-    }
+    """From a tuple (B, H) for each step to a tensor (T, B, H) for each name."""
+    return _named(names, [torch.stack(values) for values in zip(*steps, strict=True)])
+
+
+def _named(names: Sequence[str], values: Sequence[Tensor]) -> dict[str, Tensor]:
+    return dict(zip(names, values, strict=True))

@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import FreeCell, GatedCell, ScanCell, zeros_like_state
-from lstmcli.checks.checking import step_by_step
 from lstmcli.kernels.compiled import compiler_available
-from lstmcli.measures.unrolled import layer_step
 from lstmcli.model import layers, pointwise
 from lstmcli.model.dropout import chosen, dropout
 from lstmcli.model.engine import run_engine
@@ -116,42 +114,6 @@ def test_a_gated_cell_on_each_path_is_its_steps(name, path):
         layer, x, state = made(name)
         layer.path, layer = path, layer.to(dtype)
         close(everything(layer, x.to(dtype), tuple(s.to(dtype) for s in state)), wanted, tolerance)
-
-
-class Affine(GatedCell):
-    """h = tanh(scale * z + bias), its vectors declared in no alphabetical order."""
-
-    gates = ("candidate",)
-    vectors: ClassVar = {"scale": 1.0, "bias": 0.0}
-
-    def pointwise(self, z, state, *vectors):
-        scale, bias = vectors
-        h = (scale * z[0] + bias).tanh()
-        return (h,), (h,)
-
-
-@pytest.mark.parametrize("way", ["loop", "engine", "observed", "unrolled", "checked"])
-def test_vectors_reach_the_equations_by_name(way):
-    torch.manual_seed(0)
-    (layer,) = make_layers(Affine, [(WIDTH, H)], Regularization())
-    layer.reset_parameters(Start())
-    layer.double()
-    x, h = torch.randn(T, B, WIDTH, dtype=torch.float64), torch.zeros(B, H, dtype=torch.float64)
-    own = dict(layer.named_parameters())
-    own["vectors.scale"].data.normal_(), own["vectors.bias"].data.normal_()
-    layer.path = way if way in ("loop", "engine") else "loop"
-    run = {
-        "observed": lambda: layer.observe(x, (h,))[2].states["hidden"],
-        "unrolled": lambda: layer_step(layer, x[0], (h,))[0].unsqueeze(0),
-        "checked": lambda: step_by_step(layer, x, (h,))[0],
-    }.get(way, lambda: layer(x, (h,))[0])
-    found = run()
-    wanted = []
-    for x_t in x[: len(found)]:
-        z = x_t @ own["weight_ih"].T + own["bias"] + h @ own["weight_hh"].T
-        h = torch.tanh(own["vectors.scale"] * z + own["vectors.bias"])
-        wanted.append(h)
-    close([found.detach()], [torch.stack(wanted).detach()], 1e-5 if way == "observed" else 1e-12)
 
 
 @pytest.mark.parametrize("name", OTHER)
