@@ -83,7 +83,8 @@ def _find(reference: str) -> tuple[RunDir, str | None]:
 def _read(config_path: str | None, resumed: RunDir | None, overrides: list[str]) -> Config:
     from lstmcli.config.load import load_config
 
-    return load_config(config_path or resumed.config_path if resumed else str(config_path), overrides)
+    stored = resumed.config_path if resumed is not None else ""
+    return load_config(config_path or stored, overrides)
 
 
 def split_words(words: list[str]) -> tuple[str | None, list[str]]:

@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,8 @@ def assemble(
     use_threads(train.threads, ranks.launch.local_size)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
+    if manifest is not None and train.precision == "auto":
+        hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
     try_cell(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared

@@ -246,3 +246,12 @@ def test_a_checkpoint_is_never_ahead_of_the_log(lab, monkeypatch):
     assert calls[0] == "flush" and all(
         before == "flush" for before, call in pairwise(calls) if call == "save"
     )
+
+
+def test_a_resume_says_why_the_precision_is_what_it_was(lab):
+    lab.train("auto", "train.precision=auto")
+    manifest = json.loads((lab.path("auto") / "manifest.json").read_text())
+    words = f"in {manifest['precision']} (as at the start: {manifest['precision_reason']})"
+    assert words in lab.lstm("train", "--resume", "auto", "train.max_steps=25").err.replace("\n", " ")
+    lab.train("given")
+    assert "in fp32 (as configured)" in lab.lstm("train", "--resume", "given", "train.max_steps=25").err
