@@ -300,3 +300,12 @@ def test_a_checkpoint_of_format_1_computes_and_resumes_as_it_was_trained(lab):
         lab.lstm("eval", "straight", "--json").json["loss"]
         == lab.lstm("eval", "former", "--json").json["loss"]
     )
+
+
+def test_a_resume_says_why_the_precision_is_what_it_was(lab):
+    lab.train("auto", "train.precision=auto")
+    manifest = json.loads((lab.path("auto") / "manifest.json").read_text())
+    words = f"in {manifest['precision']} (as at the start: {manifest['precision_reason']})"
+    assert words in lab.lstm("train", "--resume", "auto", "train.max_steps=25").err.replace("\n", " ")
+    lab.train("given")
+    assert "in fp32 (as configured)" in lab.lstm("train", "--resume", "given", "train.max_steps=25").err
