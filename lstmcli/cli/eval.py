@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,25 +16,32 @@ import typer
 from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_line
 from lstmcli.cli.trust import Trust
-from lstmcli.core.errors import UsageError
+from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.tables import to_text
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.report import Beside
 
 USES = {
-    "text": ("data", "split", "protocol", "dynamic", "dynamic_rate", "mix", "temperature"),
+    "text": ("data", "split", "protocol", "by", "dynamic", "dynamic_rate", "mix", "temperature"),
     "series": ("data", "split", "by"),
     "labelled": ("data", "split"),
     "synthetic": ("split", "length"),
 }
 """Parameters by what a run learned."""
+MOST_INPUT = 4 << 30
+"""Bytes."""
 
 
 def command(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
-    data: Annotated[Path | None, typer.Option("--data", help="Another text file, or table.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", help="Another text or table; text: also a pattern, - for standard input, repeated."
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option("--split", help="val, test or train; default val for text, test for series."),
@@ -41,7 +53,8 @@ def command(
         ),
     ] = "windows",
     by: Annotated[
-        str | None, typer.Option("--by", help="Series: a line per step of the horizon, or per series.")
+        str | None,
+        typer.Option("--by", help="Series: a row per step or per series; text: per line or per symbol."),
     ] = None,
     length: Annotated[
         list[int] | None,
@@ -76,6 +89,7 @@ def command(
       lstm eval shakespeare --protocol stateful --json
       lstm eval latest --data other.txt
       lstm eval latest --dynamic --mix ngram --temperature best
+      lstm eval latest --data lines.txt --by line
       lstm eval etth1 --by step
       lstm eval copy --length 100 --length 200
     """
@@ -88,27 +102,36 @@ def command(
     def show(done: int, total: int) -> None:
         console.data_progress("evaluating", done, total)
 
-    if by not in (None, "step", "series"):
-        raise UsageError(f"--by {by}: there are step and series")
     loaded = load(run, trust)
     refuse_others(context, loaded, USES)
     is_text = isinstance(loaded, Run)
+    words = ("line", "symbol") if is_text else ("step", "series")
+    if by not in (None, *words):
+        raise UsageError(f"--by {by}: there are {words[0]} and {words[1]}")
+    table = None if is_text or not data else _only_table(data)
     chosen = split or ("val" if is_text else "test")
-    about = {"run": loaded.directory.name, "step": loaded.step, "split": str(data or chosen)}
+    about = {"run": loaded.directory.name, "step": loaded.step, "split": ", ".join(data or [chosen])}
     try:
-        if isinstance(loaded, Run):
+        if isinstance(loaded, Run) and by is not None:
+            if given := [dynamic and "--dynamic", mix and "--mix", temperature and "--temperature"]:
+                _refuse_beside([option for option in given if option])
+            with _text_files(data) as files:
+                lines_report = loaded.evaluate_lines(files, chosen, by)
+            found, printed = lines_report.to_json(), partial(_print, about, lines_report)
+        elif isinstance(loaded, Run):
             beside = _beside(dynamic, dynamic_rate, mix or [], temperature)
-            text_report = loaded.evaluate(data, chosen, protocol, show, beside)
+            with _text_files(data) as files:
+                text_report = loaded.evaluate(files, chosen, protocol, show, beside)
             found, printed = text_report.to_json(), partial(_print, about, text_report)
         elif isinstance(loaded, ClassifierRun):
-            class_report = loaded.evaluate(data, split, show)
+            class_report = loaded.evaluate(table, split, show)
             about["split"] = class_report.split
             found, printed = class_report.to_json(), partial(_print, about, class_report)
         elif isinstance(loaded, SyntheticRun):
             task_report = loaded.evaluate(length, chosen, on_progress=show)
             found, printed = task_report.to_json(), partial(_print, about, task_report)
         else:
-            series_report = loaded.evaluate(data, chosen, by, show)
+            series_report = loaded.evaluate(table, chosen, by, show)
             found, printed = series_report.to_json(), partial(_print, about, series_report)
     finally:
         console.end_data()
@@ -116,6 +139,34 @@ def command(
         print_json(about | found)
     else:
         printed()
+
+
+def _only_table(data: list[str]) -> Path:
+    if len(data) > 1:
+        raise UsageError(f"--data is given {len(data)} times, but it names one table")
+    return Path(data[0])
+
+
+def _refuse_beside(options: list[str]) -> None:
+    if options:
+        raise UsageError(f"{', '.join(options)}: of no use beside --by")
+
+
+@contextmanager
+def _text_files(data: list[str] | None) -> Iterator[list[str] | None]:
+    """What --data names, with standard input in a file for as long as it is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield data and [_from_input(folder) if name in ("-", "/dev/stdin") else name for name in data]
+
+
+def _from_input(folder: str) -> str:
+    path = Path(folder, "standard-input")
+    with path.open("wb") as file:
+        while chunk := sys.stdin.buffer.read(1 << 20):
+            if file.tell() + len(chunk) > MOST_INPUT:
+                raise DataError("standard input holds more than 4 GB", "write it to a file, and name that")
+            file.write(chunk)
+    return glob.escape(str(path))
 
 
 def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: str | None) -> Beside:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lstmcli.cli.options import refuse_others
-from lstmcli.cli.output import print_json, print_text
+from lstmcli.cli.output import TextOut, print_json
 from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from lstmcli.api import Run
     from lstmcli.kinds.text.generate import Sample
 
 USES = {
@@ -80,8 +83,8 @@ def command(
       lstm generate reviews --prompt "a fine film"
       lstm generate reviews --input new.csv --output classes.csv
     """
-    text = _prompt(prompt, prompt_file)
-    options = {
+    raw = _prompt(prompt, prompt_file)
+    options: dict[str, Any] = {
         "length": length,
         "num": num,
         "temperature": temperature,
@@ -94,14 +97,15 @@ def command(
     from lstmcli.core.notices import notice
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
     from lstmcli.kinds.text.clamp import parse_clamp
-    from lstmcli.kinds.text.generate import GenerateOptions, notices
+    from lstmcli.kinds.text.generate import GenerateOptions, escape_notices, notices
 
-    checked = GenerateOptions(**options)  # type: ignore[arg-type]
+    checked = GenerateOptions(**options)
     clamps = [parse_clamp(each) for each in clamp or ()]
     loaded = load(run, trust)
     if isinstance(loaded, SyntheticRun):
         raise UsageError("a synthetic task has nothing to write", f"lstm eval {loaded.directory.name}")
     refuse_others(context, loaded, USES)
+    text = _decoded(prompt or "", raw, prompt_file, loaded.config.data.level)
     if isinstance(loaded, ClassifierRun):
         from lstmcli.cli.classify import write_classes
 
@@ -113,67 +117,100 @@ def command(
 
         write_forecast(loaded, horizon, input_file, samples, seed, output, plot, as_json)
         return
-    for said in notices(loaded.vocabulary, text, checked):
+    text = _shaped(loaded, "--prompt", text)
+    options["stop"] = stops = tuple(_shaped(loaded, "--stop", each) for each in checked.stop)
+    typed = [("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())]
+    escaped = [said for option, word in typed for said in escape_notices(option, word)]
+    for said in (*escaped, *notices(loaded.vocabulary, text, replace(checked, stop=stops))):
         notice(said)
-    stream = None if as_json or num > 1 else _Stream(text)
-    texts = loaded.generate(text, on_text=stream, clamps=clamps, **options)
+    out = TextOut()
+    streamed = not as_json and num == 1 and (out.terminal or loaded.vocabulary.level == "characters")
+    if streamed:
+        out.write(text)
+    texts = loaded.generate(
+        text, on_text=(lambda _, piece: out.write(piece)) if streamed else None, clamps=clamps, **options
+    )
     if as_json:
         print_json(_result(texts, options))
-    elif stream is not None:
-        stream.end()
+    elif streamed:
+        out.write("\n")
+    elif num == 1:
+        _print_one(texts[0], text, out)
     else:
-        _print_all(texts, text)
+        _print_all(texts, text, out)
 
 
-class _Stream:
-    """Writes pieces to standard output as they come; a flush per piece only where a person reads."""
-
-    def __init__(self, prompt: str):
-        self._interactive = sys.stdout.isatty()
-        self._write(prompt)
-
-    def __call__(self, sample: int, piece: str) -> None:
-        self._write(piece)
-
-    def _write(self, text: str) -> None:
-        print_text(text)
-        if self._interactive:
-            sys.stdout.flush()
-
-    def end(self) -> None:
-        sys.stdout.write("\n")
-
-
-def _print_all(samples: list[Sample], prompt: str) -> None:
+def _print_all(samples: list[Sample], prompt: str, out: TextOut) -> None:
     for number, sample in enumerate(samples, 1):
-        print_text(f"--- {number} ---\n{prompt}{sample.text}\n")
+        out.write(f"--- {number} ---\n")
+        _print_one(sample, prompt, out)
+        out.write("\n")
+
+
+def _print_one(sample: Sample, prompt: str, out: TextOut) -> None:
+    """Bytes go into a file or pipe as they are; a terminal shows text."""
+    if sample.raw is None or out.terminal:
+        out.write(prompt + sample.text)
+    else:
+        out.write_bytes(prompt.encode("utf-8", "surrogateescape") + sample.raw)
 
 
 def _result(samples: list[Sample], options: dict[str, Any]) -> dict[str, Any]:
+    """What `--json` prints; at level bytes `base64` has the bytes that `text` may not be able to show."""
     tokens = sum(s.tokens for s in samples)
     seconds = max((s.seconds for s in samples), default=0.0)
     return {
-        "samples": [{"text": s.text, "tokens": s.tokens, "seconds": s.seconds} for s in samples],
+        "samples": [
+            {"text": s.text, "tokens": s.tokens, "seconds": s.seconds}
+            | ({} if s.raw is None else {"base64": base64.b64encode(s.raw).decode("ascii")})
+            for s in samples
+        ],
         "tokens_per_second": tokens / seconds if seconds > 0 else 0.0,
         "seed": options["seed"],
     }
 
 
-def _prompt(prompt: str | None, prompt_file: str | None) -> str:
+def _prompt(prompt: str | None, prompt_file: str | None) -> bytes | None:
+    """The prompt of a file, undecoded: whether it is text, the run says."""
     if prompt is not None and prompt_file is not None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is None:
-        if prompt is not None and any("\ud800" <= c <= "\udfff" for c in prompt):
-            raise UsageError("--prompt is not valid UTF-8")
-        return prompt or ""
+        return None
     try:
-        raw = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+        return sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:
         raise DataError(f"{prompt_file} cannot be read: {error.strerror}") from error
+
+
+def _decoded(prompt: str, raw: bytes | None, prompt_file: str | None, level: str) -> str:
+    """The prompt as text; at level bytes any bytes, as surrogate escapes where they are not UTF-8."""
+    if raw is None:
+        if level != "bytes" and any("\ud800" <= c <= "\udfff" for c in prompt):
+            raise UsageError("--prompt is not valid UTF-8")
+        return prompt
+    if level == "bytes":
+        return raw.decode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{prompt_file} is not UTF-8 at byte {error.start}") from error
+
+
+def _shaped(run: Run, what: str, text: str) -> str:
+    """The text as the training text has it; told where that is another form of a character."""
+    from lstmcli.core.notices import notice
+
+    found = run.understood(text)
+    for changed in run.vocabulary.unseen(text):
+        written = run.understood(changed)
+        if written != changed and changed not in found and not run.vocabulary.unseen(written):
+            points = " + ".join(f"U+{ord(c):04X}" for c in written)
+            notice(
+                f"{what}: the training text has {changed!r} (U+{ord(changed):04X}) as {points}, and so it is "
+                "read; `data.normalize: NFC` makes one form of both"
+            )
+            break
+    return found
 
 
 def _fresh_seed() -> int:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstmcli.cli.output import print_line
-from lstmcli.core.errors import DataError, ResourceError, UsageError
+from lstmcli.core.errors import DataError, LstmError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from lstmcli.kinds.files.reading import Form
 
 TABLES = (".csv", ".tsv", ".parquet")
 SHEETS = (".xlsx", ".xls", ".ods")
+REHEARSED = 50_000_000
+"""Bytes of a text up to which all of it is prepared as training would."""
 BEGINNING = 20_000_000
 """Symbols in which a text shows how many distinct ones it has."""
 
@@ -49,24 +56,25 @@ def command(
         raise UsageError(f"{target} is already there", "choose another name with --output") from None
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
-    print_line(f"wrote {target}\nnext: lstm train {target}")
+    print_line(f"wrote {target}\nnext: lstm train {quote(str(target))}")
 
 
 def propose(file: Path) -> str:
     """A config for the text, sized by how much there is to learn from."""
     size = file.stat().st_size
-    counted = _count(file)
-    symbols, vocabulary = counted or (size, 256)
+    found = _look(file)
+    symbols, vocabulary = found.symbols, found.distinct
+    for said in found.told:
+        print_line(said)
     embedding, hidden, layers, dropout = _sizes(symbols, vocabulary)
     streams, window = _window(symbols)
-    level = "" if counted else "  level: bytes              # the file is not UTF-8 text\n"
     minutes = 2 if symbols < 200_000 else 10
-    return f"""\
+    proposed = f"""\
 # A character-level LSTM for {_quoted(file.name)} ({size:,} bytes, {symbols:,} symbols).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.
 data:
   path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
-{level}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
+{found.setting}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
 model:
   cell: lstm
   embedding_size: {embedding}
@@ -87,6 +95,32 @@ evaluation:
 checkpoint:
   every: 250
 """
+    if size < REHEARSED:
+        _rehearse(proposed, file)
+    return proposed
+
+
+def _rehearse(proposed: str, file: Path) -> None:
+    """See that `lstm train` takes what is proposed. DataError: nothing can be learned from the text."""
+    import tempfile
+
+    from lstmcli.config.load import parse_config
+    from lstmcli.config.yaml_reader import read_yaml
+    from lstmcli.kinds.text.batches import StreamBatches
+    from lstmcli.kinds.text.source import prepare_text
+
+    document = read_yaml(proposed).value
+    document["data"]["path"] = str(file.absolute())
+    with tempfile.TemporaryDirectory() as folder:
+        config = parse_config(document, "the proposal")
+        train = config.train
+        try:
+            data = prepare_text(config.data.model_copy(update={"cache": folder}))
+            StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
+        except LstmError as error:
+            raise DataError(
+                f"{file}: no model can learn from this text: {error.message}", error.hint
+            ) from None
 
 
 def propose_table(file: Path) -> str:
@@ -168,28 +202,73 @@ def _window(size: int) -> tuple[int, int]:
             window //= 2
         else:
             streams //= 2
-    return streams, window
+    return streams, max(1, min(window, int(0.9 * size) // streams - 1))
 
 
-def _count(file: Path) -> tuple[int, int] | None:
-    """Symbols of a UTF-8 text, and how many distinct ones its beginning has; None if it is no such text."""
-    import codecs
+@dataclass(frozen=True)
+class _Look:
+    """What a text is."""
 
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    symbols, distinct = 0, set[str]()
+    symbols: int
+    distinct: int  # in its beginning
+    setting: str  # of `data`, as lines of the config
+    told: list[str]
+
+
+def _look(file: Path) -> _Look:
+    """Read the text through: as UTF-8, then in the encoding it seems to have, then as bytes.
+
+    DataError: it is empty, or compressed.
+    """
+    from lstmcli.data.encodings import SAMPLE_BYTES, compression, recognise
+    from lstmcli.kinds.files.reading import Form
+
+    with file.open("rb") as opened:
+        beginning = opened.read(SAMPLE_BYTES)
+    if packed := compression(beginning):
+        raise DataError(
+            f"{file} is compressed by {packed[0]}, no text",
+            f"unpack it first: {packed[1]} {quote(str(file))}",
+        )
     try:
-        with file.open("rb") as opened:
-            while chunk := opened.read(1 << 20):
-                if b"\0" in chunk:
-                    return None
-                text = decoder.decode(chunk)
-                if symbols < BEGINNING:
-                    distinct.update(text)
-                symbols += len(text)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return None
-    return symbols, len(distinct)
+        return _read(file, Form(), "", [])
+    except DataError as error:
+        problem = error
+    likely = recognise(beginning)
+    if likely is not None:
+        said = [
+            f"{file} is not UTF-8; it seems to be {likely.encoding.upper()}, where it begins "
+            f"{likely.beginning!r}: if that is wrong, change data.encoding"
+        ]
+        setting = f"  encoding: {likely.encoding:<17} # what it seems to be; null is UTF-8\n"
+        try:
+            return _read(file, Form(encoding=likely.encoding), setting, said)
+        except DataError as error:
+            problem = error
+    said = [
+        str(problem),
+        f"it is proposed to be learned byte by byte (level: bytes): {file} as it is, undecoded",
+    ]
+    setting = "  level: bytes              # the file is no text in an encoding that was recognised\n"
+    return _Look(file.stat().st_size, 256, setting, said)
+
+
+def _read(file: Path, form: Form, setting: str, told: list[str]) -> _Look:
+    from lstmcli.kinds.files.reading import Seen, read_pieces
+    from lstmcli.kinds.text.source import line_ends
+
+    seen = Seen()
+    symbols, distinct = 0, set[str]()
+    for piece in read_pieces(file, form, seen=seen):
+        if symbols < BEGINNING:
+            distinct.update(str(piece))
+        symbols += len(piece)
+    if seen.crlf or seen.cr:
+        told = [*told, f"{file} has {line_ends(seen.crlf, seen.cr)}: data.newlines makes each one line feed"]
+        setting += (
+            "  newlines: unix            # each line end is one line feed; keep leaves them as they are\n"
+        )
+    return _Look(symbols, len(distinct), setting, told)
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -39,6 +40,29 @@ def print_rows(rows: list[list[str]], right: int = 1) -> None:
 def print_line(text: str) -> None:
     """A line (or several) for a person, with nothing in it that a terminal would act on."""
     sys.stdout.write(sanitize(text) + "\n")
+
+
+class TextOut:
+    """Text of a model on standard output, piece by piece: as it is in a file or pipe; on a terminal made
+    harmless, CRLF and CR shown as the line ends that they are."""
+
+    def __init__(self) -> None:
+        self._ends = io.IncrementalNewlineDecoder(None, translate=True)
+        self.terminal = sys.stdout.isatty()
+
+    def write(self, text: str) -> None:
+        print_text(self._ends.decode(text) if self.terminal else text)
+        if self.terminal:
+            sys.stdout.flush()
+
+    def write_bytes(self, raw: bytes) -> None:
+        """Into a file or pipe, whatever they are."""
+        sys.stdout.flush()
+        if (binary := getattr(sys.stdout, "buffer", None)) is None:  # standard output was replaced by text
+            sys.stdout.write(raw.decode("utf-8", "replace"))
+        else:
+            binary.write(raw)
+            binary.flush()
 
 
 def print_text(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,12 +54,15 @@ def command(
     if trust:
         trust_run(resume)
     resumed, which = (None, None) if resume is None else _find(resume)
-    config = _read(config_path, resumed, overrides)  # before torch is imported: errors come at once
-    from lstmcli.run.execute import Job, execute, rehearse
     from lstmcli.run.launch import read_launch
-    from lstmcli.run.telemetry.console import Console
 
     launch = read_launch()
+    if run is not None and not dry_run and launch.rank == 0 and not launch.restarts:
+        _check_name(run)
+    config = _read(config_path, resumed, overrides)  # before torch is imported: errors come at once
+    from lstmcli.run.execute import Job, execute, rehearse
+    from lstmcli.run.telemetry.console import Console
+
     console = Console(quiet=launch.rank > 0)
     if launch.rank > 0:
         route_notices(lambda text: None)  # rank 0 has the same to say
@@ -71,6 +75,12 @@ def command(
         _conclude(outcome, config, console)
     if as_json and launch.rank == 0:
         print_json(result)
+
+
+def _check_name(name: str) -> None:
+    from lstmcli.run.directory import check_new_name
+
+    check_new_name(name)
 
 
 def _find(reference: str) -> tuple[RunDir, str | None]:
@@ -104,11 +114,12 @@ def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
 
     run, result, best = outcome.run, outcome.numbers, outcome.numbers["best"]["loss"]
     said = "no validation" if best is None else f"best validation loss {best:.4f}"
-    writes = "" if config.data.kind == "synthetic" else f"lstm generate {run.name} · "
+    writes = "" if config.data.kind == "synthetic" else f"lstm generate {run.reference} · "
     console.line(
         f"done   {result['steps']} steps, {result['epochs']:.1f} epochs in "
         f"{duration(result['seconds'])}; {said}\n"
-        f"next   lstm eval {run.name} · {writes}tensorboard --logdir {run.path.parent}"
+        f"next   lstm eval {run.reference} · {writes}tensorboard --logdir "
+        f"{quote(str(run.path.parent))}"
     )
     if outcome.broken_log:
         console.line(f"part of the log is missing: {outcome.broken_log}")

@@ -8,6 +8,7 @@ import typer
 
 from lstmcli.cli.output import print_json
 from lstmcli.core.errors import LstmError, UsageError
+from lstmcli.core.notices import notice
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -94,6 +95,8 @@ def _check_data(config: Config) -> dict[str, Any]:
         return _check_series(config)
     with tempfile.TemporaryDirectory() as folder:
         data = prepare_text(config.data.model_copy(update={"cache": folder}))
+        for told in data.notices:
+            notice(told)
         train = config.train
         StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
         return data.summary

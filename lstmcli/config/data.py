@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lstmcli.config.kinds import incomplete_synthetic, misplaced, misplaced_label
 from lstmcli.config.section import PositiveInt, Section
@@ -37,6 +38,14 @@ class Data(Section):
     series; whole numbers above 1 are counts of steps, such as [8640, 2880, 2880]."""
     level: Literal["characters", "bytes"] = "characters"
     """What a symbol is: a Unicode character, or a raw byte (then anything at all can be read)."""
+    encoding: str | None = None
+    """text: the encoding of the files, as Python's codecs name it, such as utf-16; null: UTF-8."""
+    newlines: Literal["keep", "unix"] = "keep"
+    """text: line ends as they are (CRLF is two symbols), or each one line feed."""
+    normalize: Literal["none", "NFC", "NFD", "NFKC", "NFKD"] = "none"
+    """text: Unicode's normal form that the text (and every prompt) is brought into."""
+    separator: str | None = None
+    """text: what stands between two files; null: a line feed where the first does not end with a line end."""
     min_count: PositiveInt = 1
     """Characters rarer than this in the training text become the unknown symbol, which then learns
     what an unseen character is like."""
@@ -111,6 +120,17 @@ class Data(Section):
         if wrong is not None:
             raise ValueError(wrong)
         return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                " ".encode(name)
+                codecs.getincrementaldecoder(name)
+            except (LookupError, ValueError):
+                raise ValueError("there is no such text encoding; such as utf-16, gb18030, cp1252") from None
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Data:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 FILES = ("path", "url", "sha256", "source", "splits", "test_path", "val_path")
-TEXT = ("level", "min_count")
+READING = ("encoding", "newlines", "normalize")
+TEXT = ("level", "min_count", "separator", *READING)
 SERIES = (
     "layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing",
     "context_length", "horizon", "val_length", "test_length",
@@ -50,6 +51,11 @@ def incomplete_synthetic(task: str | None, given: Collection[str]) -> str | None
 
 def misplaced_label(kind: str, given: Mapping[str, Any]) -> str | None:
     """What does not go with a label, or only with one; `given`: the settings by name."""
+    if lost := [name for name in (*READING, "separator") if name in given]:
+        if given["label"] is not None:
+            return f"{lost[0]} has no place beside a label: tables are UTF-8"
+        if given["level"] == "bytes" and lost[0] in READING:
+            return f"{lost[0]} has no place beside level: bytes, which reads files as they are"
     if given["label"] is None:
         if alone := [name for name in ("text", "max_length") if name in given]:
             return f"{alone[0]} is for classification: it needs a label"

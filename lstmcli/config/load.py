@@ -174,6 +174,9 @@ def _overlap(a: Path, b: Path) -> bool:
     return a[: len(b)] == b[: len(a)]
 
 
+_PATHS = (("data", "path"), ("data", "val_path"), ("data", "test_path"))
+
+
 def _parse_overrides(words: Sequence[str], report: _Report) -> None:
     for word in words:
         name, equals, value = word.partition("=")
@@ -189,6 +192,15 @@ def _parse_overrides(words: Sequence[str], report: _Report) -> None:
             if len(path) > 1:
                 report.unreadable.add(path)
             continue
+        if path in _PATHS and value.strip() == "-":
+            wrong = (
+                "standard input cannot be read again, to resume or evaluate the run: write it to a file first"
+            )
+            report.override_error(word, wrong, path)
+            report.unreadable.add(path)
+            continue
+        if path in _PATHS and value.startswith("*"):
+            value = f'"{value}"'  # a pattern, where YAML would read an alias
         reading = read_yaml(value, depth=len(path))
         for problem in reading.problems:
             report.override_error(word, problem.text, path + problem.path)

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lstmcli.core.errors import ResourceError, RunError, UsageError
@@ -32,6 +33,7 @@ __all__ = [
     "RUNS",
     "RunDir",
     "RunSummary",
+    "check_new_name",
     "create_run",
     "find_run",
     "list_runs",
@@ -56,6 +58,12 @@ class RunDir:
     @property
     def name(self) -> str:
         return Path(os.path.abspath(self.path)).name
+
+    @property
+    def reference(self) -> str:
+        """What means this run here, ready to be pasted: its name, or its path if the name finds another."""
+        found = RUNS / self.name
+        return self.name if os.path.abspath(found) == os.path.abspath(self.path) else quote(str(self.path))
 
     @property
     def config_path(self) -> Path:
@@ -94,6 +102,20 @@ def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> Run
     return RunDir(path)
 
 
+def check_new_name(name: str, root: Path = RUNS) -> None:
+    """UsageError for a name of a new run that is taken or not plain, before anything is read for it."""
+    _check_name(name)
+    if os.path.lexists(root / name):
+        raise _taken(root / name)
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
+        f"run {path} exists already; a run is never overwritten",
+        f"choose another --run, or continue it with --resume {path.name}",
+    )
+
+
 def _check_name(name: str) -> None:
     problem = f"`{LATEST}` means the newest run" if name == LATEST else name_problem(name)
     if problem:
@@ -105,10 +127,7 @@ def _make_named(path: Path) -> Path:
         path.mkdir()
         return path
     except FileExistsError:
-        raise UsageError(
-            f"run {path} exists already; a run is never overwritten",
-            f"choose another --run, or continue it with --resume {path.name}",
-        ) from None
+        raise _taken(path) from None
 
 
 def _make_new(root: Path, config_name: str) -> Path:

@@ -230,5 +230,5 @@ def _save(session: Session, clock: Clock) -> None:
 def _farewell(session: Session) -> str:
     return (
         f"stopped at step {session.state.progress.step}; all is saved in {session.run.path}\n"
-        f"  go on with: lstm train --resume {session.run.name}"
+        f"  go on with: lstm train --resume {session.run.reference}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from lstmcli.engine.hardware import (
     set_path,
     use_threads,
 )
+from lstmcli.kinds.files.sources import found_again
 from lstmcli.run.average import Average
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
@@ -105,7 +107,7 @@ def assemble(
     try_cell(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
-        task = _make_task(config, console.data_progress, ranks)
+        task = _make_task(_found_again(config, manifest), console.data_progress, ranks)
     first = task.stacks()[0].layers[0]
     path = (
         manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
@@ -118,6 +120,14 @@ def assemble(
     for stack in task.stacks():
         set_path(stack, path)
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
+
+
+def _found_again(config: Config, manifest: dict[str, Any] | None) -> Config:
+    """The config of a resumed run, its files looked for where it began, too."""
+    data = found_again(
+        config.data, (manifest or {}).get("folder"), "name the files where they are: data.path=PATH"
+    )
+    return config.model_copy(update={"data": data})
 
 
 def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
@@ -250,6 +260,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(),
         },
+        "folder": os.getcwd(),
         "device": str(parts.hardware.device),
         "threads": torch.get_num_threads(),
         "ranks": parts.ranks.size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 
@@ -118,3 +119,77 @@ def test_a_run_without_validation_text(lab):
     refused = lab.lstm("eval", "r")
     assert refused.code == 4 and "no val split" in refused.err
     assert lab.lstm("eval", "r", "--split", "train", "--json").code == 0
+
+
+def test_each_line_and_each_symbol_by_itself(trained_lab, tmp_path):
+    import numpy as np
+
+    from lstmcli.api import load
+
+    lines = ["the cat sat", "", "tac eht", "the cat sat on the mat and saw the dog on the mat"]
+    file = tmp_path / "lines.txt"
+    file.write_text("\r\n".join(lines), newline="")
+    found = trained_lab.lstm("eval", "good", "--data", file, "--by", "line", "--json").json
+    assert [each["symbols"] for each in found["lines"]] == [len(line) for line in lines]
+    assert found["tokens"] == sum(map(len, lines))
+    run = load(trained_lab.path("good"))
+    for each, line in zip(found["lines"], lines, strict=True):  # symbol after symbol, by the decoder
+        state, symbol, nats = run.decoder.initial_state(1), int(run.vocabulary.encode("\n")[0]), []
+        for following in run.vocabulary.encode(line).tolist():
+            logits = run.decoder.step(np.array([symbol]), state)[0].astype(np.float64)
+            nats.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[following])
+            symbol = following
+        assert each["total"] == pytest.approx(sum(nats), rel=2e-3, abs=1e-6)
+        assert (
+            each["loss"] is None
+            if not line
+            else each["loss"] == pytest.approx(sum(nats) / len(line), rel=2e-3)
+        )
+    assert found["lines"][0]["loss"] < found["lines"][2]["loss"]
+    by_symbol = trained_lab.lstm("eval", "good", "--data", file, "--by", "symbol", "--json").json["symbols"]
+    assert "".join(each["symbol"] for each in by_symbol) == "".join(lines)
+    first = [each["loss"] for each in by_symbol if each["line"] == 1]
+    assert sum(first) == pytest.approx(found["lines"][0]["total"])
+    assert run.score(lines)[0].tolist() == pytest.approx(first, rel=1e-4)
+    assert trained_lab.lstm("eval", "good", "--by", "line").code == 0
+    assert trained_lab.lstm("eval", "good", "--by", "series").code == 2
+    assert trained_lab.lstm("eval", "good", "--by", "line", "--dynamic").code == 2
+
+
+def test_several_files_a_pattern_and_standard_input(trained_lab, tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat\n")
+    (tmp_path / "b.txt").write_text("on the mat\n")
+    both = ["--data", tmp_path / "a.txt", "--data", tmp_path / "b.txt"]
+    expected = trained_lab.lstm("eval", "good", *both, "--json").json
+    assert expected["tokens"] == 22
+    for words, given in (
+        (["--data", tmp_path / "?.txt"], b""),
+        (["--data", "-"], b"the cat sat\non the mat\n"),
+    ):
+        found = trained_lab.lstm("eval", "good", *words, "--json", stdin=given).json
+        assert found["loss"] == expected["loss"], words
+
+
+def test_the_data_are_found_from_another_folder(lab):
+    lab.train("r", "train.max_steps=2")
+    other = lab.folder / "elsewhere"
+    other.mkdir()
+    here = copy.copy(lab)
+    here.folder = other
+    found = here.lstm("eval", "../runs/r", "--json")
+    assert found.code == 0 and "where the run began" in found.err
+    gone_on = here.lstm("train", "--resume", "../runs/r", "train.max_steps=3")
+    assert gone_on.code == 0 and "lstm eval ../runs/r" in gone_on.err
+    assert not list(other.iterdir()), "the cache is the one where the run began"
+    (lab.folder / "text.txt").unlink()
+    refused = here.lstm("train", "--resume", "../runs/r", "train.max_steps=4")
+    assert refused.code == 4 and "text.txt" in refused.err and "data.path=PATH" in refused.err
+    assert "neither here nor in" in refused.err
+
+
+def test_a_name_is_checked_before_anything_is_read(lab):
+    lab.train("r", "train.max_steps=2")
+    (lab.folder / "broken.yaml").write_text("data: [")
+    for name, word in (("r", "exists already"), ("my run", "cannot name a run")):
+        refused = lab.lstm("train", "broken.yaml", "--run", name)
+        assert refused.code == 2 and word in refused.err

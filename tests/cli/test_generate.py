@@ -190,3 +190,46 @@ def test_bytes_become_text(lab):
     outcome = lab.lstm("generate", "bytes", "--length", 300, "--json", "--prompt", "日")
     assert outcome.code == 0 and outcome.err == ""
     assert outcome.json["samples"][0]["tokens"] == 300
+
+
+def test_bytes_are_written_as_bytes_and_can_be_decoded_again(lab):
+    import base64
+    import subprocess
+    import sys
+
+    (lab.folder / "text.txt").write_bytes(b"caf\xe9 \xfcber " * 120)
+    lab.train("bytes", "data.level=bytes", "train.max_steps=60")
+    words = [
+        "generate",
+        "bytes",
+        "--seed",
+        "1",
+        "--length",
+        "40",
+        "--temperature",
+        "0.3",
+        "--prompt-file",
+        "-",
+    ]
+    command = [sys.executable, "-m", "lstmcli", *words]
+    done = subprocess.run(command, input=b"\xe9\x00", cwd=lab.folder, capture_output=True, check=True)
+    found = lab.lstm(*words, "--json", stdin=b"\xe9\x00").json["samples"][0]
+    raw = base64.b64decode(found["base64"])
+    assert len(raw) == 40 and done.stdout == b"\xe9\x00" + raw
+    assert found["text"] == raw.decode("utf-8", "replace")
+    stopped = lab.lstm(*words, "--json", "--stop", " ", stdin=b"\xe9\x00").json["samples"][0]
+    assert base64.b64decode(stopped["base64"]) == raw.split(b" ")[0]
+
+
+def test_a_prompt_in_the_other_normal_form_is_understood(lab):
+    (lab.folder / "text.txt").write_text("cafe\u0301 " * 300, encoding="utf-8")
+    lab.train("nfd", "train.max_steps=5")
+    words = ["--seed", 1, "--length", 20]
+    typed = lab.lstm("generate", "nfd", "--prompt", "caf\u00e9", *words)
+    assert "U+0065 + U+0301" in typed.err and "never saw" not in typed.err
+    assert typed.out == lab.lstm("generate", "nfd", "--prompt", "cafe\u0301", *words).out
+
+
+def test_stops_that_cannot_match_are_told(trained_lab):
+    said = trained_lab.lstm("generate", "good", "--length", 5, "--stop", r"\n", "--stop", "Ж").err
+    assert "$'\\n' makes a line break" in said and "'Ж' (U+0416)" in said

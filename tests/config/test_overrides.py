@@ -70,7 +70,7 @@ def test_overrides_reach_into_the_options_of_the_optimizer():
         ("train..lr=3", "the name is incomplete"),
         ("train.=3", "the name is incomplete"),
         ("data.path=[1", "data.path: a comma or the closing bracket is missing"),
-        ("data.path=*.txt", "data.path: text that begins with * or & must be put in quotes"),
+        ("data.cache=*.txt", "data.cache: text that begins with * or & must be put in quotes"),
         ("data.path=!!python/name:os.system x", "data.path: tags such as !!python/name:os.system"),
         ("data.path=a\n---\nb", "data.path: a second document begins here"),
         ("data.path=\x00", "data.path: a control character is not allowed"),

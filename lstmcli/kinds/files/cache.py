@@ -18,6 +18,7 @@ import re
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,17 +29,20 @@ import numpy as np
 
 from lstmcli.core.errors import DataError, LstmError, ResourceError
 from lstmcli.core.progress import Meter, Progress
-from lstmcli.kinds.files.reading import FileFacts, examine_file, read_error
-from lstmcli.kinds.text.vocabulary import Ids, Level, Vocabulary
+from lstmcli.kinds.files.reading import FileFacts, Form, examine_file, read_error
+from lstmcli.kinds.text.vocabulary import Ids, Vocabulary
 
 FORMAT = 1
 """Raised by one whenever the same text would give other ids or another layout."""
+EXAMINED = 2
+"""The same for what is noted of a file by itself."""
 
 META = "meta.json"
 PUBLISH_ATTEMPTS = 5
 STALE_SECONDS = 24 * 3600
 OWN_LEFTOVER = re.compile(r"\.[0-9a-f]{16}-\d+-[0-9a-f]{8}(\.tmp-\d)?\.tmp")  # the folder may be anybody's
 RACY_NANOSECONDS = 2_000_000_000  # the coarsest clock of a common file system
+COMMONEST = 10  # unknown characters that are remembered by name
 PROBE_BLOCKS, PROBE_BYTES = 16, 4096
 
 Stamp = tuple[str, int, int, int]
@@ -51,6 +55,8 @@ class Prepared:
     vocabulary: Vocabulary
     splits: dict[str, Ids]
     unknown: dict[str, int]
+    commonest: dict[str, dict[str, int]]
+    """Of each split the unknown characters that it has most often, and how often."""
 
 
 def digest_of(value: object) -> str:
@@ -80,38 +86,38 @@ class Cache:
     # --- what is known of the text files -------------------------------------------------------
 
     def examine(
-        self, files: Sequence[Path], seen: Sequence[Stamp], level: Level, report: Progress
+        self, files: Sequence[Path], seen: Sequence[Stamp], form: Form, report: Progress
     ) -> list[FileFacts]:
         """Checksum and length of each file; files with known stamps are not read again."""
-        facts = self.recall(seen, level)
+        facts = self.recall(seen, form)
         if facts is None:
             meter = Meter(report, "reading", sum(size for _, size, _, _ in seen))
-            facts = [examine_file(path, level, meter) for path in files]
+            facts = [examine_file(path, form, meter) for path in files]
             if stamps(files) != list(seen):
                 raise changed_while_read(files)
-            self._remember(seen, level, facts)
+            self._remember(seen, form, facts)
         return facts
 
-    def recall(self, seen: Sequence[Stamp], level: Level) -> list[FileFacts] | None:
+    def recall(self, seen: Sequence[Stamp], form: Form) -> list[FileFacts] | None:
         """The facts of files with these stamps, if they have been examined before."""
-        found = _read_sealed(self._facts_path(seen, level))
+        found = _read_sealed(self._facts_path(seen, form))
         if found is None or len(found.get("files", ())) != len(seen):
             return None
         return [FileFacts(**facts) for facts in found["files"]]
 
-    def _remember(self, seen: Sequence[Stamp], level: Level, facts: list[FileFacts]) -> None:
+    def _remember(self, seen: Sequence[Stamp], form: Form, facts: list[FileFacts]) -> None:
         newest = max(mtime for _, _, mtime, _ in seen)
         if time.time_ns() - newest < RACY_NANOSECONDS:
             return  # one more change could leave the same time stamp
-        path = self._facts_path(seen, level)
+        path = self._facts_path(seen, form)
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
         with suppress(OSError):  # a convenience; what must be written complains by itself
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_sealed(temporary, {"files": [asdict(each) for each in facts]})
             os.replace(temporary, path)
 
-    def _facts_path(self, seen: Sequence[Stamp], level: Level) -> Path:
-        key = digest_of([FORMAT, level, [list(stamp) for stamp in seen]])
+    def _facts_path(self, seen: Sequence[Stamp], form: Form) -> Path:
+        key = digest_of([EXAMINED, form.level, form.stated, [list(stamp) for stamp in seen]])
         return self.folder / "examined" / f"{key[:32]}.json"
 
     # --- prepared texts ------------------------------------------------------------------------
@@ -131,7 +137,8 @@ class Cache:
         except (OSError, ValueError, LstmError):
             return None
         unknown = {name: facts["unknown"] for name, facts in meta["splits"].items()}
-        return Prepared(vocabulary, splits, unknown)
+        commonest = {name: facts.get("commonest", {}) for name, facts in meta["splits"].items()}
+        return Prepared(vocabulary, splits, unknown, commonest)
 
     @contextmanager
     def building(self, fingerprint: str, bytes_needed: int) -> Iterator[Path]:
@@ -192,13 +199,14 @@ def write_meta(
     fingerprint: str,
     vocabulary: Vocabulary,
     symbols: dict[str, int],
-    unknown: dict[str, int],
+    unknown: dict[str, Counter[str]],
 ) -> None:
     """Seal a folder of ids: written last, it makes them a prepared text."""
     splits = {
         name: {
             "symbols": symbols[name],
-            "unknown": unknown[name],
+            "unknown": unknown[name].total(),
+            "commonest": dict(unknown[name].most_common(COMMONEST)),
             "probe": _probe(folder / f"{name}.ids"),
         }
         for name in symbols

@@ -8,9 +8,14 @@ import os
 import stat
 import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.notices import notice
 from lstmcli.kinds.files.download import download, download_path
+
+if TYPE_CHECKING:
+    from lstmcli.config.schema import Data
 
 __all__ = ["download", "download_path", "find_files", "stdlib_files"]
 
@@ -35,6 +40,42 @@ def find_files(setting: str | list[str], what: str) -> list[Path]:
         for path in _matches(pattern, what):
             found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def found_again(data: Data, folder: object, hint: str) -> Data:
+    """The settings of a run, with relative paths that lead to nothing here looked for in `folder`, where the
+    run began; then the cache is the one there, too.
+
+    Raises:
+        DataError: a file is in neither place; `hint` says how to name it.
+    """
+    if not isinstance(folder, str) or os.path.abspath(folder) == os.getcwd():
+        return data
+    changed: dict[str, object] = {}
+    for name in ("path", "val_path", "test_path"):
+        given = getattr(data, name)
+        paths = [given] if isinstance(given, str) else given or []
+        found = [_here_or_there(path, folder, f"data.{name}", hint) for path in paths]
+        if found != paths:
+            changed[name] = found
+    if changed and os.path.isdir(cache := os.path.join(folder, data.cache)):
+        changed["cache"] = cache
+    return data.model_copy(update=changed) if changed else data
+
+
+def _here_or_there(path: str, folder: str, what: str, hint: str) -> str:
+    if _is_there(here := str(expanded(path, what))) or os.path.isabs(here):
+        return path
+    if not _is_there(there := os.path.join(folder, path)):
+        raise DataError(
+            f"{what}: there is no file {path}, neither here nor in {folder}, where the run began", hint
+        )
+    notice(f"{what}: {path} is read where the run began: {there}")
+    return there
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path) or bool(glob.glob(path, recursive=True))
 
 
 def expanded(pattern: str, what: str) -> Path:

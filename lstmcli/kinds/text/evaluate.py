@@ -9,7 +9,7 @@ symbols that set its state and are not scored (a test holds this against one sin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ SEGMENT = 4096
 LOGITS = 1 << 25
 """Most logits to hold at once (128 MiB in fp32)."""
 IGNORED = -100
+LINES = 64
+"""Lines read side by side."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def evaluate_text(
     losses: np.ndarray | None = None,
     on_logits: Callable[[Tensor, Tensor], None] | None = None,
     part: slice = slice(None),
+    rows: Sequence[Row] | None = None,
 ) -> Score | None:
     """Score a split. `ids` may be a memory map; only what is being read lies in memory.
 
@@ -80,12 +83,13 @@ def evaluate_text(
         losses: filled, if given, with the nats of each of `ids[1:]`.
         on_logits: handed all logits (N, V) with their targets (N,), `IGNORED` where nothing is scored.
         part: of the rows; the others are left to somebody else.
+        rows: others than those of the protocol.
 
     Returns None when `stop` asked to end early.
     """
     if len(ids) < 2:
         raise DataError(f"the text to evaluate has {len(ids)} symbols; at least 2 are needed")
-    rows = rows_of(protocol, len(ids))[part]
+    rows = (rows_of(protocol, len(ids)) if rows is None else list(rows))[part]
     total = torch.zeros(3, dtype=torch.float64)  # loss, right, count; some devices have no fp64
     training = model.training
     model.eval()
@@ -107,6 +111,20 @@ def evaluate_text(
         model.train(training)
     loss, right, count = total.tolist()
     return Score(loss / max(1.0, count), right / max(1.0, count), int(count))
+
+
+def line_losses(model: TextModel, lines: Sequence[np.ndarray], before: int) -> list[np.ndarray]:
+    """Nats of each symbol of each line, (symbols,) each, the first one, too: every line is read by itself,
+    from zero state, after the symbol `before`."""
+    ids = np.concatenate([np.append(before, line) for line in lines] or [np.empty(0)]).astype(np.int64)
+    ends = np.cumsum([len(line) + 1 for line in lines])
+    starts = [int(end) - len(line) - 1 for end, line in zip(ends, lines, strict=True)]
+    rows = [Row(s, s, s + len(line)) for s, line in zip(starts, lines, strict=True) if len(line)]
+    losses = np.zeros(max(len(ids), 1), dtype=np.float32)
+    if rows:
+        rows.sort(key=lambda row: row.start - row.end)  # lines of one length side by side
+        evaluate_text(model, ids, "", LINES, losses=losses, rows=rows)
+    return [losses[s : s + len(line)] for s, line in zip(starts, lines, strict=True)]
 
 
 def _groups(rows: list[Row], size: int) -> Iterator[list[Row]]:

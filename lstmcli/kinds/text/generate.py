@@ -78,10 +78,13 @@ class Sample:
     """One generated text, without the prompt."""
 
     text: str
+    """At level bytes U+FFFD stands for what is not UTF-8; `raw` has the bytes."""
     tokens: int
     """Symbols drawn, those of a stop text included."""
     seconds: float
     """From the end of the prompt to the sample's last symbol."""
+    raw: bytes | None = None
+    """At level bytes: what was written, exactly."""
 
 
 class _Writer:
@@ -97,14 +100,27 @@ class _Writer:
         self._start = time.perf_counter()
         self.seconds = 0.0
         self.tokens = 0
+        self._ids: list[int] = []
+        self._stopped = False
 
     @property
     def text(self) -> str:
         return "".join(self._pieces)
 
+    def raw(self, again: TextDecoder) -> bytes:
+        """At level bytes: what was written, a stop text left out; `again`: a new decoder."""
+        if not self._stopped:
+            return bytes(self._ids)
+        length, count = len(self.text), 0
+        while length > 0:
+            length -= len(again.feed(self._ids[count]))
+            count += 1
+        return bytes(self._ids[:count])
+
     def feed(self, symbol: int) -> bool:
         """Take one id; True when a stop text is complete, which ends the sample."""
         self.tokens += 1
+        self._ids.append(symbol)
         return self._take(self._decoder.feed(symbol))
 
     def finish(self) -> None:
@@ -122,6 +138,7 @@ class _Writer:
             found = next((stop for stop in self._stops if self._held.endswith(stop)), None)
             if found is not None:
                 self._write(self._held[: -len(found)])
+                self._stopped = True
                 self._stop_clock()
                 return True
             self._release()
@@ -176,7 +193,13 @@ def generate(
             logits = decoder.step(ids, state)
     for writer in running:
         writer.finish()
-    return [Sample(writer.text, writer.tokens, writer.seconds) for writer in writers]
+    return [_sample(vocabulary, writer) for writer in writers]
+
+
+def _sample(vocabulary: Symbols, writer: _Writer) -> Sample:
+    if vocabulary.unknown is not None:
+        return Sample(writer.text, writer.tokens, writer.seconds)
+    return Sample(writer.text, writer.tokens, writer.seconds, writer.raw(vocabulary.decoder()))
 
 
 def prompt_ids(vocabulary: Symbols, prompt: str) -> npt.NDArray[Any]:
@@ -190,7 +213,30 @@ def prompt_ids(vocabulary: Symbols, prompt: str) -> npt.NDArray[Any]:
 def notices(vocabulary: Symbols, prompt: str, options: GenerateOptions) -> list[str]:
     """What the user should be told before ``generate`` starts."""
     unseen = unseen_notice(vocabulary, prompt)
-    return ([] if unseen is None else [unseen]) + _sampler(vocabulary, options).notices
+    found = [] if unseen is None else [unseen]
+    found += [each for stop in options.stop for each in _stop_notices(vocabulary, stop)]
+    return found + _sampler(vocabulary, options).notices
+
+
+ESCAPES = {r"\n": "line break", r"\t": "tab", r"\r": "carriage return"}
+
+
+def escape_notices(option: str, text: str) -> list[str]:
+    """What was typed as an escape but is read as it stands, as a backslash and a letter."""
+    return [
+        f"{option}: {escape} is read as two characters, a backslash and {escape[1]!r}; "
+        f"$'{escape}' makes a {name} in the shell"
+        for escape, name in ESCAPES.items()
+        if escape in text
+    ]
+
+
+def _stop_notices(vocabulary: Symbols, stop: str) -> list[str]:
+    unseen = vocabulary.unseen(stop)
+    if not unseen:
+        return []
+    named = ", ".join(f"{each!r} (U+{ord(each):04X})" for each in unseen[:NAMED])
+    return [f"--stop {stop!r} never ends a sample: the model cannot write {named}"]
 
 
 def unseen_notice(vocabulary: Symbols, prompt: str) -> str | None:

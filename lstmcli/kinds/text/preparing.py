@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy.typing as npt
 from lstmcli.core.errors import DataError, ResourceError
 from lstmcli.core.progress import Meter, Progress
 from lstmcli.kinds.files.cache import Cache, Prepared, Stamp, changed_while_read, stamps, write_meta
-from lstmcli.kinds.files.reading import FileFacts, read_pieces
-from lstmcli.kinds.text.vocabulary import CODE_POINTS, Level, Vocabulary, code_points
+from lstmcli.kinds.files.reading import FileFacts, Form, read_pieces
+from lstmcli.kinds.text.vocabulary import CODE_POINTS, Ids, Vocabulary, code_points
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Data
@@ -34,10 +35,17 @@ class Source:
     files: list[Path]
     seen: list[Stamp]
     facts: list[FileFacts]
+    form: Form
+
+    @property
+    def marks(self) -> list[str]:
+        """What follows each file, before the next one."""
+        return [*(self.form.mark(facts.last) for facts in self.facts[:-1]), ""]
 
     @property
     def symbols(self) -> int:
-        return sum(each.symbols for each in self.facts)
+        marks = self.marks if self.form.level == "characters" else [mark.encode() for mark in self.marks]
+        return sum(each.symbols for each in self.facts) + sum(map(len, marks))
 
     @property
     def bytes(self) -> int:
@@ -100,7 +108,7 @@ def build(
     needed = sum(symbols.values()) * vocabulary.dtype.itemsize
     for _ in range(BUILD_ATTEMPTS):  # another process may just be clearing a damaged one away
         with cache.building(fingerprint, needed) as folder:
-            unknown = dict.fromkeys(symbols, 0)
+            unknown = {name: Counter[str]() for name in symbols}
             meter = Meter(report, "encoding", sum(source.bytes for source in sources.values()))
             for role, source in sources.items():
                 splits = [split for split in plan if split.source == role]
@@ -121,7 +129,7 @@ def _learn_vocabulary(data: Data, source: Source, stop: int, report: Progress) -
     meter = Meter(report, "counting", source.bytes * stop // source.symbols)
     counts = np.zeros(CODE_POINTS, dtype=np.int64)
     position = 0
-    for piece in _pieces(source, data.level, meter):
+    for piece in _pieces(source, meter):
         found = _histogram(piece[: stop - position])
         counts[: len(found)] += found
         position += len(piece)
@@ -168,23 +176,31 @@ def _encode(
     splits: list[_Split],
     vocabulary: Vocabulary,
     folder: Path,
-    unknown: dict[str, int],
+    unknown: dict[str, Counter[str]],
     meter: Meter,
 ) -> None:
     """Write the ids of each split of one source, reading it once; count the unknown ones."""
     with ExitStack() as stack:
         outputs = [stack.enter_context(open(folder / f"{s.name}.ids", "wb")) for s in splits]
         position = 0
-        for piece in _pieces(source, vocabulary.level, meter):
+        for piece in _pieces(source, meter):
             for split, output in zip(splits, outputs, strict=True):
                 part = piece[max(split.start - position, 0) : max(split.stop - position, 0)]
                 ids = vocabulary.encode(part)
                 output.write(ids.data)
-                if vocabulary.unknown is not None:
-                    unknown[split.name] += int(np.count_nonzero(ids == vocabulary.unknown))
+                if isinstance(part, str):
+                    unknown[split.name] += unknown_characters(part, ids, vocabulary)
             position += len(piece)
 
 
-def _pieces(source: Source, level: Level, meter: Meter) -> Iterator[str | bytes]:
-    for path in source.files:
-        yield from read_pieces(path, level, meter)
+def unknown_characters(text: str, ids: Ids, vocabulary: Vocabulary) -> Counter[str]:
+    """How often each character of the text occurs that the vocabulary lacks; `ids`: of the text."""
+    places = np.flatnonzero(ids == vocabulary.unknown)
+    codes, counts = np.unique(code_points(text)[places], return_counts=True)
+    return Counter(dict(zip(map(chr, codes.tolist()), counts.tolist(), strict=True)))
+
+
+def _pieces(source: Source, meter: Meter) -> Iterator[str | bytes]:
+    for path, mark in zip(source.files, source.marks, strict=True):
+        yield from read_pieces(path, source.form, meter)
+        yield mark.encode() if source.form.level == "bytes" else mark

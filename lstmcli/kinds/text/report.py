@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.tables import Table
 from lstmcli.engine.hardware import Hardware
 from lstmcli.kinds.text.dynamic import Dynamics, dynamic_losses
-from lstmcli.kinds.text.evaluate import evaluate_text
+from lstmcli.kinds.text.evaluate import evaluate_text, line_losses
+from lstmcli.kinds.text.generate import prompt_ids
 from lstmcli.kinds.text.mixing import Cache, mix, ngram_losses
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.ngram import NGram, unigram_loss
@@ -54,6 +55,101 @@ class TextReport:
             rows.append(_row("unigram of the training text", self.baselines["unigram"]["loss"]))
         title = f"protocol {self.protocol}, {self.precision}; {self.tokens:,} symbols{unknown}"
         return [Table(title, ["", "nats/symbol", "bits/symbol", "perplexity", "accuracy"], rows)]
+
+
+@dataclass(frozen=True)
+class LinesReport:
+    """How likely each line of a text is to the model, or each symbol of it."""
+
+    by: str  # line or symbol
+    lines: list[str]
+    losses: list[np.ndarray]  # nats of each symbol, (symbols,) each
+    unknown: list[int]  # of each line
+
+    def to_json(self) -> dict[str, Any]:
+        tokens, total = (
+            sum(map(len, self.losses)),
+            sum(float(each.sum(dtype=np.float64)) for each in self.losses),
+        )
+        whole = {"by": self.by, "tokens": tokens} | _figures(total / tokens if tokens else math.nan)
+        if self.by == "line":
+            return whole | {"lines": [self._line(k) for k in range(len(self.lines))]}
+        symbols = [
+            {"line": k + 1, "column": column, "symbol": symbol, "loss": float(loss)}
+            for k, (line, losses) in enumerate(zip(self.lines, self.losses, strict=True))
+            for column, (symbol, loss) in enumerate(zip(_symbols(line, len(losses)), losses, strict=True), 1)
+        ]
+        return whole | {"symbols": symbols}
+
+    def _line(self, k: int) -> dict[str, Any]:
+        losses = self.losses[k]
+        mean = float(losses.mean(dtype=np.float64)) if len(losses) else None
+        total = float(losses.sum(dtype=np.float64))
+        found = {"line": k + 1, "text": self.lines[k], "symbols": len(losses), "unknown": self.unknown[k]}
+        return found | {"loss": mean, "total": total}
+
+    def tables(self) -> list[Table]:
+        found = self.to_json()
+        title = (
+            f"each line by itself, after a line break; {found['tokens']:,} symbols, "
+            f"{found['loss']:.4f} nats/symbol"
+        )
+        if self.by == "line":
+            rows = [_line_row(each) for each in found["lines"]]
+            return [Table(title, ["line", "nats/symbol", "nats", "symbols", "unknown", "text"], rows)]
+        rows = [
+            [f"{s['line']}:{s['column']}", f"{s['loss']:.4f}", repr(s["symbol"])] for s in found["symbols"]
+        ]
+        return [Table(title, ["line:column", "nats", "symbol"], rows)]
+
+
+def _line_row(found: dict[str, Any]) -> list[str]:
+    mean = "" if found["loss"] is None else f"{found['loss']:.4f}"
+    counts = [str(found["symbols"]), str(found["unknown"])]
+    return [str(found["line"]), mean, f"{found['total']:.2f}", *counts, found["text"]]
+
+
+def _symbols(line: str, count: int) -> list[str]:
+    """The symbols of a line: its characters, or else its bytes."""
+    if len(line) == count:
+        return list(line)
+    return [
+        f"\\x{byte:02x}" if byte > 0x7E else chr(byte) for byte in line.encode("utf-8", "surrogateescape")
+    ]
+
+
+def report_on_lines(
+    model: TextModel, vocabulary: Vocabulary, ids: np.ndarray, by: str, hardware: Hardware
+) -> LinesReport:
+    """Score each line of a text, its line end left out."""
+    lines = split_lines(vocabulary, np.asarray(ids))
+    losses = score_lines(model, vocabulary, lines, hardware)
+    unknown = [0 if vocabulary.unknown is None else int((line == vocabulary.unknown).sum()) for line in lines]
+    return LinesReport(by, [vocabulary.decode(line) for line in lines], losses, unknown)
+
+
+def score_lines(
+    model: TextModel, vocabulary: Vocabulary, lines: Sequence[np.ndarray], hardware: Hardware
+) -> list[np.ndarray]:
+    """Nats of each symbol of each line, (symbols,) each; see `line_losses`."""
+    model.to(hardware.device).products = hardware.products
+    try:
+        return line_losses(model, lines, int(prompt_ids(vocabulary, "")[0]))
+    finally:
+        model.to("cpu").products = torch.float32
+
+
+def split_lines(vocabulary: Vocabulary, ids: np.ndarray) -> list[np.ndarray]:
+    """The lines of a text without their ends; the last one need not have any."""
+    feed, back = (int(vocabulary.encode(end)[0]) for end in ("\n", "\r"))
+    if feed == vocabulary.unknown:
+        return [ids]
+    ends = np.flatnonzero(ids == feed)
+    lines = [part[1:] if k else part for k, part in enumerate(np.split(ids, ends))]
+    if len(lines) > 1 and not len(lines[-1]):
+        lines.pop()
+    returns = back != vocabulary.unknown
+    return [line[:-1] if returns and len(line) and line[-1] == back else line for line in lines]
 
 
 def _named(name: str, figures: dict[str, float]) -> str:

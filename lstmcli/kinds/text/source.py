@@ -1,11 +1,16 @@
 """Text files become symbol ids: checked, split, encoded, kept on disk, memory-mapped.
 
 Rules
-- Text is UTF-8. Bytes that are not, and NULs, are errors (exit 4) with their offset and line; with
-  `data.level: bytes` anything at all is read, as it is.
-- A byte order mark at a file's start is dropped (at level characters). Line ends stay as they are:
-  CRLF is two symbols.
-- Several files are joined in their order with nothing in between. An empty file is an error.
+- Text is UTF-8, or in the encoding that `data.encoding` states. Bytes that are not, and NULs, are errors
+  (exit 4) with their offset and line, and with what the file seems to be; with `data.level: bytes` anything
+  at all is read, as it is. Compressed files are refused at level characters, and told of at level bytes.
+- A byte order mark at a file's start is dropped (at level characters). Line ends stay as they are (CRLF is
+  two symbols, and told) unless `data.newlines: unix` makes them line feeds; `data.normalize` gives
+  characters their composed or decomposed form.
+- Several files are joined in their order, each a document: where one does not end with a line end, a line
+  feed stands between it and the next (nothing at level bytes), or else what `data.separator` says between
+  any two. Files that end as text files do are joined as they always were, so their fingerprints and
+  figures stay. An empty file is an error.
 - Splits are contiguous, in file order, and counted in symbols: of n symbols, `splits: [0.9, 0.1]`
   gives the first floor(0.9 n) to training. What shares below 1 leave over is not used. Each split
   needs two symbols.
@@ -23,6 +28,8 @@ Rules
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +39,9 @@ import numpy as np
 from lstmcli.core.errors import DataError
 from lstmcli.core.progress import Progress, throttled
 from lstmcli.kinds.files.cache import FORMAT, Cache, Prepared, digest_of, stamps
-from lstmcli.kinds.files.reading import read_pieces
+from lstmcli.kinds.files.reading import Form, read_pieces
 from lstmcli.kinds.files.sources import download, download_path, expanded, find_files, stdlib_files
-from lstmcli.kinds.text.preparing import Source, build
+from lstmcli.kinds.text.preparing import Source, build, unknown_characters
 from lstmcli.kinds.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -53,6 +60,8 @@ class TextData:
     summary: dict[str, Any]
     """files, bytes, symbols and unknown (by split), vocabulary (its size), seconds, cached,
     mb_per_second (None if cached)."""
+    notices: tuple[str, ...] = ()
+    """What a person should know of the text before anything is learned from it."""
 
 
 def prepare_text(data: Data, progress: Progress | None = None) -> TextData:
@@ -65,10 +74,11 @@ def prepare_text(data: Data, progress: Progress | None = None) -> TextData:
     cache = Cache(expanded(data.cache, "data.cache"))
     located = _locate(data, cache, report)
     started = time.perf_counter()
+    form = Form.of(data)
     sources = {}
     for role, files in located.items():
         seen = stamps(files)
-        sources[role] = Source(files, seen, cache.examine(files, seen, data.level, report))
+        sources[role] = Source(files, seen, cache.examine(files, seen, form, report), form)
     _check_sha256(data, sources["train"])
     fingerprint = _fingerprint(data, sources)
     prepared = cache.load(fingerprint)
@@ -84,17 +94,80 @@ def prepare_text(data: Data, progress: Progress | None = None) -> TextData:
         splits.get("test"),
         fingerprint,
         summary,
+        (*_line_ends(sources), *_unknown(prepared)),
     )
 
 
 def encode_file(path: Path, vocabulary: Vocabulary) -> Ids:
-    """The ids of another text in the vocabulary of a run, (symbols,), in memory.
+    """The ids of another text in the vocabulary of a run, (symbols,): UTF-8, line ends as they are."""
+    return encode_files([Path(path)], vocabulary, Form(vocabulary.level))[0]
+
+
+def encode_files(paths: Sequence[Path], vocabulary: Vocabulary, form: Form) -> tuple[Ids, list[str]]:
+    """The ids of other texts in the vocabulary of a run, (symbols,), in memory, joined and shaped as the
+    training text was; and what should be told of them.
 
     Characters that the vocabulary does not hold become its unknown symbol. DataError: as for the
     training text.
     """
-    pieces = read_pieces(Path(path), vocabulary.level)
-    return np.concatenate([vocabulary.encode(piece) for piece in pieces])
+    found: list[Ids] = []
+    unknown, last = Counter[str](), ""
+    for number, path in enumerate(paths):
+        marks = [form.mark(last)] if number else []
+        for piece in (*marks, *read_pieces(path, form)):
+            ids = vocabulary.encode(piece)
+            found.append(ids)
+            if isinstance(piece, str) and vocabulary.level == "characters":
+                unknown += unknown_characters(piece, ids, vocabulary)
+            last = str(piece[-1:]) if piece else last
+    symbols = sum(map(len, found))
+    return np.concatenate(found), unknown_told("the text", unknown.total(), symbols, unknown)
+
+
+# --- what should be told -----------------------------------------------------------------------
+
+TOLD_FROM = 1e-3
+"""The share of unknown symbols above which they are told."""
+NAMED = 10
+
+
+def _unknown(prepared: Prepared) -> list[str]:
+    """Of the unknown symbols: the loss counts them, and training follows the loss."""
+    names = {"train": "the training text", "val": "the validation text", "test": "the test text"}
+    told: list[str] = []
+    for split, count in prepared.unknown.items():
+        told += unknown_told(names[split], count, len(prepared.splits[split]), prepared.commonest[split])
+    return told
+
+
+def unknown_told(what: str, count: int, symbols: int, commonest: Mapping[str, int]) -> list[str]:
+    """A sentence on the unknown symbols of a text if they are more than a thousandth of it."""
+    if count <= TOLD_FROM * symbols:
+        return []
+    most = Counter(commonest).most_common(NAMED)
+    named = ", ".join(f"{each!r} (U+{ord(each):04X}) {number:,} times" for each, number in most)
+    more = f"; most often {named}" if named else ""
+    return [
+        f"{count:,} of the {symbols:,} symbols of {what} ({100 * count / symbols:.1f}%) are unknown: the "
+        f"vocabulary of the training text lacks them, and the loss counts them{more}"
+    ]
+
+
+def _line_ends(sources: dict[str, Source]) -> list[str]:
+    told = []
+    for source in sources.values():
+        for path, facts in zip(source.files, source.facts, strict=True):
+            if (facts.crlf or facts.cr) and source.form.newlines == "keep":
+                found = line_ends(facts.crlf, facts.cr)
+                told.append(f"{path} has {found}; `data.newlines: unix` makes each one line feed")
+    more = [f"{len(told) - 3} more files have such line ends"] if len(told) > 3 else []
+    return told[:3] + more
+
+
+def line_ends(crlf: int, cr: int) -> str:
+    """What is said of line ends that are no line feed."""
+    pairs = [f"{crlf:,} line ends of Windows (CRLF, two symbols each)"] if crlf else []
+    return " and ".join(pairs + ([f"{cr:,} carriage returns (CR) as line ends"] if cr else []))
 
 
 # --- where it comes from -----------------------------------------------------------------------
@@ -118,7 +191,7 @@ def _main_files(data: Data, cache: Cache, report: Progress) -> list[Path]:
     assert data.sha256 is not None  # the schema asks for it
     folder = cache.folder / "downloads"
     target = download_path(data.url, data.sha256, folder)
-    known = cache.recall(stamps([target]), data.level) if target.is_file() else None
+    known = cache.recall(stamps([target]), Form.of(data)) if target.is_file() else None
     if known and known[0].sha256 == data.sha256:
         return [target]
     return [download(data.url, data.sha256, folder, report)]
@@ -141,8 +214,14 @@ def _check_sha256(data: Data, source: Source) -> None:
 
 
 def _fingerprint(data: Data, sources: dict[str, Source]) -> str:
+    form = sources["train"].form
+    # Only what makes other ids counts: a text without any of it has the fingerprint that it always had.
+    stated = {**form.stated, "marks": {role: source.marks for role, source in sources.items()}}
+    if not any(mark for marks in stated["marks"].values() for mark in marks):
+        stated.pop("marks")
     return digest_of(
         {
+            **stated,
             "format": FORMAT,
             "level": data.level,
             "splits": data.splits if len(sources) == 1 else None,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.config.schema import Config
+from lstmcli.core.notices import notice
 from lstmcli.engine.footprint import check_training_room, text_parameters
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gates import text_traces
@@ -53,6 +54,8 @@ class TextTask:
         train = config.train
         self.streams = ranks.part_of(train.batch_size)  # of this rank
         self.data = prepare_text(config.data, on_progress)
+        for told in self.data.notices:
+            notice(told)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         self.batches = StreamBatches(
             self.data.train,

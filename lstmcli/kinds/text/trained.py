@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ from lstmcli.run.directory import read_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from lstmcli.engine.hardware import Hardware
     from lstmcli.kinds.text.model import TextModel
-    from lstmcli.kinds.text.report import Beside, TextReport
+    from lstmcli.kinds.text.report import Beside, LinesReport, TextReport
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,13 @@ class Run(TrainedRun):
             )
         return decoder
 
+    def understood(self, text: str) -> str:
+        """The text as the training text has it: its line ends and its normal form, by the settings of `data`
+        or by the characters that training saw."""
+        from lstmcli.kinds.files.reading import Form
+
+        return self.vocabulary.in_its_form("".join(Form.of(self.config.data).shape([text])))
+
     def generate(
         self,
         prompt: str = "",
@@ -81,11 +89,12 @@ class Run(TrainedRun):
         """Samples that continue the prompt; the options are those of `GenerateOptions`. `clamps`: units
         that are held at a value."""
         decoder = ClampedDecoder(self.decoder, clamps) if clamps else self.decoder
+        prompt = self.understood(prompt)
         return generate(decoder, self.vocabulary, prompt, GenerateOptions(**options), on_text=on_text)
 
     def evaluate(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Sequence[str] | None = None,
         split: str = "val",
         protocol: str = "windows",
         on_progress: Callable[[int, int], None] | None = None,
@@ -94,30 +103,68 @@ class Run(TrainedRun):
         """Loss, bits, perplexity and accuracy beside unigram and n-gram models of the training text.
 
         Args:
-            data: another text than the run's own split.
+            data: another text than the run's own split: a path, a pattern, or a list of them.
             beside: dynamic evaluation, mixtures and another temperature, reported as well.
         """
-        from lstmcli.engine.hardware import choose_hardware
         from lstmcli.kinds.text.report import NOTHING_BESIDE, report_on
 
         ids, train = self._texts(data, split)
-        settings = self.config.train
-        hardware = choose_hardware(settings.device, settings.precision, elsewhere=True)
+        hardware = self._hardware()
         return report_on(
             self.model, self.vocabulary, ids, train, protocol, hardware, on_progress, beside or NOTHING_BESIDE
         )
 
-    def _texts(self, data: str | Path | None, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+    def evaluate_lines(
+        self, data: str | Path | Sequence[str] | None = None, split: str = "val", by: str = "line"
+    ) -> LinesReport:
+        """The loss of each line of a text (or, `by="symbol"`, of each symbol), every line by itself."""
+        from lstmcli.kinds.text.report import report_on_lines
+
+        ids = self._own(split)[0] if data is None else self._encoded(data, by_line=True)
+        return report_on_lines(self.model, self.vocabulary, ids, by, self._hardware())
+
+    def score(self, lines: Sequence[str]) -> list[np.ndarray]:
+        """Nats of each symbol of each text, (symbols,) each, every one by itself after a line break."""
+        from lstmcli.kinds.text.report import score_lines
+
+        ids = [self.vocabulary.encode(line) for line in lines]
+        return score_lines(self.model, self.vocabulary, ids, self._hardware())
+
+    def _hardware(self) -> Hardware:
+        from lstmcli.engine.hardware import choose_hardware
+
+        return choose_hardware(self.config.train.device, self.config.train.precision, elsewhere=True)
+
+    def _encoded(self, data: str | Path | Sequence[str], by_line: bool = False) -> np.ndarray:
+        """Another text, read as the training text was; what should be told of it is."""
+        from lstmcli.kinds.files.reading import Form
+        from lstmcli.kinds.files.sources import find_files
+        from lstmcli.kinds.text.source import encode_files
+
+        paths = find_files(str(data) if isinstance(data, (str, Path)) else list(data), "--data")
+        form = Form.of(self.config.data)
+        if by_line and form.level == "characters":
+            form = replace(form, newlines="unix")  # what ends a line is no symbol of it
+        ids, told = encode_files(paths, self.vocabulary, form)
+        for each in told:
+            notice(each)
+        return ids
+
+    def _texts(
+        self, data: str | Path | Sequence[str] | None, split: str
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """What is evaluated, and the training text for the baselines (None if it is not to be had)."""
         if data is not None:
-            from lstmcli.kinds.text.source import encode_file
-
-            ids = encode_file(Path(data), self.vocabulary)
+            ids = self._encoded(data)
             try:
                 return ids, self.splits()["train"]
             except (DataError, RunError, ResourceError) as error:
                 notice(f"no baselines beside the model: {error.message}")
                 return ids, None
+        return self._own(split)
+
+    def _own(self, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """A split of the run's own text, and the training text."""
         if split not in ("train", "val", "test"):
             raise UsageError(f"no split {split!r}", "there are train, val and test")
         splits = self.splits()
@@ -129,13 +176,14 @@ class Run(TrainedRun):
 
     def splits(self) -> dict[str, np.ndarray | None]:
         """The run's own data, prepared again if need be, and checked to be the same."""
+        from lstmcli.kinds.files.sources import found_again
         from lstmcli.kinds.text.source import prepare_text
 
         try:
-            data = prepare_text(self.config.data)
+            manifest = read_json(self.directory.manifest_path)
+            data = prepare_text(found_again(self.config.data, manifest.get("folder"), ""))
         except DataError as error:
             raise DataError(error.message, "give the text with --data FILE") from error
-        manifest = read_json(self.directory.manifest_path)
         if manifest.get("data_fingerprint") != data.fingerprint:
             notice("the data have changed since this run was trained")
             if data.vocabulary.to_json() != self.vocabulary.to_json():

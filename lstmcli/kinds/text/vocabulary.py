@@ -8,6 +8,7 @@ bytes       the byte 0            the id is the byte; nothing is unknown
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,6 +94,14 @@ class Vocabulary:
         if self.level == "bytes":
             return []
         return [character for character in dict.fromkeys(text) if character not in self._known]
+
+    def in_its_form(self, text: str) -> str:
+        """The text, composed or decomposed, if then more of its characters are known: é as the training text
+        has it, one character or two."""
+        if not self.unseen(text):
+            return text
+        forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
+        return min(forms, key=lambda each: sum(character not in self._known for character in each))
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
         """The text of ids: U+FFFD for the unknown symbol and for bytes that are not UTF-8."""

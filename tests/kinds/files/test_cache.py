@@ -216,6 +216,7 @@ from lstmcli.kinds.text.source import prepare_text
 data = SimpleNamespace(
     path=sys.argv[1], cache=sys.argv[2], val_path=None, test_path=None, url=None, sha256=None,
     level="characters", splits=[0.9, 0.1], min_count=1,
+    encoding=None, newlines="keep", normalize="none", separator=None,
 )
 print("ready", flush=True)
 sys.stdin.readline()

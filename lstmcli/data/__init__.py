@@ -1,0 +1,1 @@
+"""A file becomes batches: sources, vocabulary, text (prepared and cached ids), batches."""
