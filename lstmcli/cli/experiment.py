@@ -20,7 +20,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FILE] [KEY=VALUE]...",
-            help="A shipped experiment, one of configs/experiments here, or a file; then settings for every trial. "
+            help="An experiment by name or a file; then settings for every trial. "
             "Nothing, or list: what there is.",
         ),
     ] = None,
@@ -182,11 +182,12 @@ def _write_tables(results: Results, folder: Path) -> bytes:
 def _write(results: Results, folder: Path, out: Path | None) -> None:
     """results.json, results.md and figure.png in the directory, and by the experiment's name in `out`."""
     from lstmcli.errors import ResourceError
+    from lstmcli.experiments.picture import draw
     from lstmcli.pictures import save_figure
     from lstmcli.rundir import write_atomic
 
     page = _write_tables(results, folder)
-    figure = results.figures()["figure"]
+    figure = draw(results)
     save_figure(figure, folder / "figure.png")
     if out is not None:
         try:
