@@ -43,7 +43,7 @@ _TEXT_FROM = ("path", "url", "source")  # of `data`; just one of them is set
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, or the shipped recipe of that name, and apply overrides such as `model.hidden_size=256`.
+    """Read a YAML file, or the shipped recipe of that name, and apply overrides (`model.hidden_size=256`).
 
     An override is split at its first `=`; its value is YAML. It may reach into
     `train.optimizer_options` (`train.optimizer_options.betas=[0.9, 0.99]`), but may not replace a

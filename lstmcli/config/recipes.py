@@ -49,18 +49,20 @@ def find_recipe(text: str | os.PathLike[str]) -> str:
         )
     if path.suffix or len(path.parts) != 1:
         return text
-    near = difflib.get_close_matches(text, names, n=3)
-    raise ConfigError(
-        f"there is no file and no recipe {text!r}",
-        f"did you mean {' or '.join(near)}?" if near else f"recipes: {', '.join(names)}",
-    )
+    raise ConfigError(f"there is no file and no recipe {text!r}", suggestion(text))
+
+
+def suggestion(name: str) -> str:
+    """The recipes that were perhaps meant."""
+    near = difflib.get_close_matches(name, recipe_names(), n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"recipes: {', '.join(recipe_names())}"
 
 
 def point_to_shipped(tree: Any, where: str | os.PathLike[str]) -> None:
     """Let a shipped recipe's sections name the files that came with it, whatever the current folder is.
 
-    Only what lies beside the recipe is changed, and only where the current folder would give another file:
-    a clone's own `data/co2.csv` stays as it is written. Users' configs, which lie elsewhere, keep their paths.
+    Only what lies beside the recipe is changed, and only where the current folder gives another file: a
+    clone's own `data/co2.csv` stays as it is written. Users' configs, which lie elsewhere, keep their paths.
     """
     if not isinstance(tree, dict) or not _is_shipped(where):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_paths_of_ones_own_config_are_left_alone(tmp_path, monkeypatch):
 )
 def test_an_unknown_name_lists_the_near_ones(text, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
         load_config(text)
     assert caught.value.exit_code == 3
 
