@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow torture fuzz soak mutation lint env clean
+.PHONY: demo test test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
 
 env: $(VENV)/.ready
 
@@ -30,6 +30,10 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+# The wheel in an empty environment, used from a folder elsewhere.
+test-wheel:
+	PYTHON=$(PYTHON) tests/wheel/check.sh
 
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500
