@@ -35,6 +35,18 @@ test-slow: env
 test-wheel:
 	PYTHON=$(PYTHON) tests/wheel/check.sh
 
+# The lowest versions that pyproject.toml allows, in an environment of their own, with the parts of the suite
+# that call other libraries. Old libraries warn about new ones: here warnings are no errors.
+LOWEST := build/lowest
+test-lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt torch
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+		-e '.[tune]' hypothesis pytest
+	$(LOWEST)/bin/python -m pytest -o filterwarnings=default tests/config tests/data tests/cli \
+		tests/telemetry tests/checkpoint/test_roundtrip.py tests/tuning tests/inference/series \
+		tests/insight/test_report.py
+
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500
 torture: env

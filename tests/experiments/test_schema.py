@@ -78,5 +78,5 @@ def test_an_experiment_is_found_by_name_or_path(tmp_path, monkeypatch):
     assert str(find_experiment("some/where.yaml")) == "some/where.yaml"
     with pytest.raises(ConfigError, match="did you mean copy"):
         find_experiment("copi")
-    with pytest.raises(ConfigError, match="there are: .*forget-bias"):
+    with pytest.raises(ConfigError, match=r"there are: .*forget-bias"):
         find_experiment("zzzz")
