@@ -43,9 +43,9 @@ test-lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt torch
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
 		-e '.[tune]' hypothesis pytest
-	$(LOWEST)/bin/python -m pytest -o filterwarnings=default tests/config tests/data tests/cli \
-		tests/telemetry tests/checkpoint/test_roundtrip.py tests/tuning tests/inference/series \
-		tests/insight/test_report.py
+	$(LOWEST)/bin/python -m pytest -o filterwarnings=default tests/config tests/core tests/cli \
+		tests/kinds/files tests/kinds/series tests/run/telemetry tests/run/checkpoint/test_roundtrip.py \
+		tests/tuning tests/inspect/test_report.py
 
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500

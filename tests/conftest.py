@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
+os.environ.setdefault("LSTM_KERNELS", "strict")  # here, and in every process that a test starts
 HERE = Path(__file__).parent
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "saw", "it", "run", "far", "away", "home"]
 SETTINGS: dict[str, Any] = {
@@ -114,8 +115,8 @@ class Lab:
 
     def lstm(self, *words: object, stdin: bytes = b"") -> Outcome:
         """`lstm WORDS` in this process."""
-        from lstmcli import notices
         from lstmcli.cli.app import main
+        from lstmcli.core import notices
 
         notices._said.clear()  # "once per process", and each command is a process
         if trust := sys.modules.get("lstmcli.cells.trust"):
@@ -221,7 +222,7 @@ class Lab:
 
     def checkpoint(self, run: str, step: int | None = None) -> Any:
         """The snapshot of a step (default: the highest), as NumPy arrays."""
-        from lstmcli.checkpoint.store import read_checkpoint, step_name
+        from lstmcli.run.checkpoint.store import read_checkpoint, step_name
 
         number = self.steps(run)[-1] if step is None else step
         return read_checkpoint(self.path(run) / "checkpoints" / step_name(number), framework="numpy")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.cli.output import print_json, print_line, print_text
-from lstmcli.errors import UsageError
-from lstmcli.tables import to_csv, write_rows
+from lstmcli.core.errors import UsageError
+from lstmcli.core.tables import to_csv, write_rows
 
 if TYPE_CHECKING:
-    from lstmcli.api.sequences import ClassifierRun, Prediction
+    from lstmcli.kinds.sequence.trained import ClassifierRun, Prediction
 
 LIKELIEST = 5
 """Classes that are shown of one text."""

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
 EXPERIMENTS = Path("configs/experiments")

@@ -13,7 +13,7 @@ from lstmcli.config.recipes import EXPERIMENTS, SUFFIXES, point_to_shipped, ship
 from lstmcli.config.schema import PositiveFloat, PositiveInt, Section
 from lstmcli.config.yaml_reader import Path as Key
 from lstmcli.config.yaml_reader import Place, Reading, read_text, read_yaml
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 Measure = Literal["loss", "eval", "gradients", "generate"]
 

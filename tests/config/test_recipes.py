@@ -9,7 +9,7 @@ import pytest
 
 from lstmcli.config import load_config
 from lstmcli.config.recipes import find_recipe, point_to_shipped, recipe_names, shipped
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 from lstmcli.experiments.grid import make_plan, trials
 
 
