@@ -47,7 +47,7 @@ def find_recipe(text: str | os.PathLike[str]) -> str:
         raise ConfigError(
             f"there is no file {text}", f"the recipe of this name is at hand without a path: {path.stem}"
         )
-    if path.suffix or len(path.parts) != 1:
+    if path.suffix or len(path.parts) != 1 or not text.isprintable():
         return text
     raise ConfigError(f"there is no file and no recipe {text!r}", suggestion(text))
 
