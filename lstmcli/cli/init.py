@@ -13,6 +13,7 @@ from lstmcli.cli.output import print_line
 from lstmcli.core.errors import DataError, ResourceError, UsageError
 
 TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 SHEETS = (".xlsx", ".xls", ".ods")
 BEGINNING = 20_000_000
 """Symbols in which a text shows how many distinct ones it has."""
@@ -41,7 +42,7 @@ def command(
     target = output or Path(f"{file.stem}.yaml")
     if target.exists():
         raise UsageError(f"{target} is already there", "choose another name with --output")
-    proposed = propose_table(file) if file.suffix.lower() in TABLES else propose(file)
+    proposed = propose_table(file) if _is_table(file) else propose(file)
     try:
         with target.open("x", encoding="utf-8") as opened:
             opened.write(proposed)
@@ -50,6 +51,15 @@ def command(
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
     print_line(f"wrote {target}\nnext: lstm train {target}")
+
+
+def _is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def propose(file: Path) -> str:
