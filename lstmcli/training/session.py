@@ -15,7 +15,7 @@ import torch
 
 from lstmcli.cells.source import note_own_cell
 from lstmcli.checkpoint.store import Snapshot, read_checkpoint
-from lstmcli.checks.trial import try_cell
+from lstmcli.checks.check import check_before_training
 from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.errors import DataError, LstmError, RunError
@@ -97,7 +97,7 @@ def assemble(
     use_threads(train.threads, ranks.launch.local_size)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
-    try_cell(config.model)
+    check_before_training(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
         task = _make_task(config, console.data_progress, ranks)
