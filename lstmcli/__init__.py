@@ -1,6 +1,7 @@
 """Train recurrent sequence models from the command line; see inside them; use them from Python.
 
 import lstmcli
+run = lstmcli.train("configs/quickstart.yaml", train__max_steps=200)
 run = lstmcli.load("runs/x")
 run.generate("ROMEO:", length=200)
 run.evaluate()
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.version import __version__
 
 if TYPE_CHECKING:
-    from lstmcli.api import Run, load
+    from lstmcli.api import Run, load, train
 
-__all__ = ["Run", "__version__", "load"]
+__all__ = ["Run", "__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on use, so that `lstm --help` stays quick."""
-    if name in ("Run", "load"):
+    if name in ("Run", "load", "train"):
         from lstmcli import api
 
         return getattr(api, name)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
+os.environ.setdefault("LSTM_KERNELS", "strict")  # here, and in every process that a test starts
 HERE = Path(__file__).parent
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "saw", "it", "run", "far", "away", "home"]
 SETTINGS: dict[str, Any] = {

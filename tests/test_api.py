@@ -125,3 +125,69 @@ def test_a_model_with_shared_weights(lab, monkeypatch):
     assert "model.head.weight" not in lab.checkpoint("tied").tensors
     assert run.model.head.weight is run.model.embedding.weight
     assert len(run.generate("the", length=10)[0].text) == 10 and run.evaluate().loss > 0
+
+
+def test_training_from_a_file_as_the_command_does(lab, same, monkeypatch):
+    monkeypatch.chdir(lab.folder)
+    lab.train("told", "train.learning_rate=0.02")
+    made = lstmcli.train("config.yaml", run="made", quiet=True, train__learning_rate=0.02)
+    same(lab, "told", "made")
+    assert type(made) is lstmcli.Run and made.directory.path.name == "made"
+    assert len(made.generate("the", length=5)[0].text) == 5
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "config"])
+def test_training_from_what_is_no_file(lab, monkeypatch, tmp_path, kind):
+    import yaml
+
+    from lstmcli.config.load import load_config
+
+    monkeypatch.chdir(lab.folder)
+    config = (
+        load_config("config.yaml")
+        if kind == "config"
+        else yaml.safe_load((lab.folder / "config.yaml").read_text())
+    )
+    made = lstmcli.train(config, runs=tmp_path / "there", quiet=True, **{"train.max_steps": 3})
+    assert made.directory.path.parent == tmp_path / "there" and made.step == 3
+    assert made.directory.name.startswith("run-")
+
+
+def test_a_callback_is_told_and_may_end_the_run(lab, monkeypatch):
+    monkeypatch.chdir(lab.folder)
+    told = []
+    made = lstmcli.train(
+        "config.yaml",
+        run="r",
+        quiet=True,
+        callback=lambda e: told.append(e) or e.step >= 4,
+        evaluation__every=2,
+    )
+    assert [e.step for e in told] == [2, 4] and all(e.loss == e.values["val/loss"] for e in told)
+    assert told[0].best and lab.steps("r")[-1] == 4 and made.config.train.max_steps == 20
+    whole = lstmcli.train(resume="r", quiet=True)  # its budget was not used up
+    assert lab.steps("r")[-1] == 20 and whole.directory.path == made.directory.path
+
+
+def test_a_run_that_was_ended_by_a_callback_goes_on_as_if_it_had_not_been(lab, same, monkeypatch):
+    monkeypatch.chdir(lab.folder)
+    lab.train("whole")
+    lstmcli.train("config.yaml", run="cut", quiet=True, callback=lambda e: "enough" if e.step == 10 else None)
+    assert lab.steps("cut") == [10]
+    lstmcli.train(resume="cut", quiet=True)
+    same(lab, "whole", "cut")
+
+
+def test_errors_of_training_are_those_of_the_command(lab, monkeypatch):
+    monkeypatch.chdir(lab.folder)
+    for wrong, code, words in (
+        ({}, 2, "no config"),
+        ({"config": "config.yaml", "train__max_step": 3}, 3, "train.max_steps"),
+        ({"config": "absent.yaml"}, 3, "absent.yaml"),
+        ({"config": "config.yaml", "data__path": "gone.txt"}, 4, "gone.txt"),
+        ({"resume": "nothing"}, 5, "nothing"),
+        ({"config": "config.yaml", "train__learning_rate": 1e39, "train__warmup_steps": 0}, 6, "not finite"),
+    ):
+        with pytest.raises(LstmError, match=words) as caught:
+            lstmcli.train(**wrong, quiet=True)
+        assert caught.value.exit_code == code, wrong

@@ -40,13 +40,13 @@ class SequenceRun(TrainedRun):
         from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room
         from lstmcli.model.sequence import SequenceModel, SequenceShape
-        from lstmcli.training.state import load_model
+        from lstmcli.training.state import load_model, tensors_of
 
         settings, shape = self.config.model, SequenceShape.from_json(self.document.get("shape"))
         check_room(shape.parameters(settings))
         with cell_of_checkpoint(settings.cell, self.checkpoint, notice):
             model = SequenceModel(settings, shape)
-        load_model(model, self._snapshot.tensors)
+        load_model(model, tensors_of(self._snapshot, model))
         set_path(model.layers, path_for_one_use(model.layers))
         return model.eval()
 

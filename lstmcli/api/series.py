@@ -40,7 +40,7 @@ class SeriesRun(TrainedRun):
         from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room, series_parameters
         from lstmcli.model.series import SeriesModel, SeriesShape
-        from lstmcli.training.state import load_model
+        from lstmcli.training.state import load_model, tensors_of
 
         try:
             shape = SeriesShape(**self._document["shape"])
@@ -49,7 +49,7 @@ class SeriesRun(TrainedRun):
         check_room(series_parameters(self.config, shape))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = SeriesModel(self.config, shape)
-        load_model(model, self._snapshot.tensors)
+        load_model(model, tensors_of(self._snapshot, model))
         for stack in model.stacks:
             set_path(stack, path_for_one_use(stack))
         return model.eval()

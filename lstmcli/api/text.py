@@ -13,7 +13,7 @@ from lstmcli.data.vocabulary import Vocabulary
 from lstmcli.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.inference.text.clamp import Clamp, ClampedDecoder
 from lstmcli.inference.text.decoder import LSTMDecoder, TorchDecoder
-from lstmcli.inference.text.decoders import has_numpy_decoder
+from lstmcli.inference.text.decoders import has_numpy_decoder, numpy_decoder
 from lstmcli.inference.text.generate import GenerateOptions, Sample, generate
 from lstmcli.notices import notice
 from lstmcli.rundir import read_json
@@ -45,12 +45,12 @@ class Run(TrainedRun):
         from lstmcli.model.hardware import path_for_one_use, set_path
         from lstmcli.model.room import check_room, text_parameters
         from lstmcli.model.text import TextModel
-        from lstmcli.training.state import load_model
+        from lstmcli.training.state import load_model, tensors_of
 
         check_room(text_parameters(self.config.model, self.vocabulary.size))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = TextModel(self.config.model, self.vocabulary.size)
-        arrays = self._snapshot.tensors
+        arrays = tensors_of(self._snapshot, model)
         load_model(model, {name: torch.from_numpy(value) for name, value in arrays.items()})
         set_path(model.layers, path_for_one_use(model.layers))
         return model.eval()
@@ -60,7 +60,8 @@ class Run(TrainedRun):
         if not has_numpy_decoder(self.config.model):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors
-        decoder = LSTMDecoder({k.removeprefix("model."): v for k, v in arrays.items()})
+        tensors = {k.removeprefix("model."): v for k, v in arrays.items()}
+        decoder = numpy_decoder(self.config.model, tensors)
         if decoder.symbols != self.vocabulary.size:
             raise RunError(
                 f"{self.checkpoint}: the vocabulary has {self.vocabulary.size} symbols, "

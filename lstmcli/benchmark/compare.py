@@ -29,7 +29,9 @@ from lstmcli.rundir import RunDir
 from lstmcli.telemetry.logger import Logger
 from lstmcli.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives
 from lstmcli.training.optimizer import make_optimizer
-from lstmcli.training.state import seed_step
+from lstmcli.training.state import Progress, TrainState
+from lstmcli.training.task import Measured
+from lstmcli.training.update import update
 
 LOSS_TAGS = ("loss", "bpc", "learning_rate", "gradient_norm", "epoch", "tokens_per_second", "seconds")
 """As many scalars as the training loop logs at once."""
@@ -173,17 +175,18 @@ def our_model(
 
 
 def train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
-    """What the training loop does in a step, without logging."""
+    """The updates of a run on made-up symbols, without logging; yields each one's loss."""
+    windows = batches(shape, hardware.device)
+
+    def objective(step: int, carried: StackState) -> Measured:
+        inputs, targets = next(windows)
+        loss, carried = model.loss(inputs, targets, carried)
+        return Measured(loss, detach(carried), inputs.numel())
+
     optimizer = make_optimizer(config.train, model)
-    state: StackState = model.initial_state(shape.batch)
-    for step, (inputs, targets) in enumerate(batches(shape, hardware.device)):
-        seed_step(1, step)
-        loss, state = model.loss(inputs, targets, detach(state))
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        yield float(loss.detach())
+    state = TrainState(model, optimizer, model.initial_state(shape.batch), Progress())
+    while True:
+        yield update(state, objective, config, config.train.learning_rate)
 
 
 def batches(shape: Shape, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

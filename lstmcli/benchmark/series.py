@@ -19,7 +19,8 @@ from lstmcli.config.schema import Config, Data, Forecast, Model, Train
 from lstmcli.model.hardware import choose_hardware, choose_path, set_path
 from lstmcli.training.optimizer import make_optimizer
 from lstmcli.training.series import SeriesTask
-from lstmcli.training.state import seed_step
+from lstmcli.training.state import Progress, TrainState
+from lstmcli.training.update import update
 
 SERIES, STEPS = 200, 1000
 CONTEXT, HORIZON, PATCH = 96, 24, 24
@@ -100,18 +101,11 @@ def _config(path: Path) -> Config:
 
 
 def _train_ours(config: Config, task: SeriesTask) -> Iterator[float]:
-    """What the training loop does in a step, without logging."""
+    """The updates of a run, without logging; yields each one's loss."""
     optimizer = make_optimizer(config.train, task.model)
-    step = 0
+    state = TrainState(task.model, optimizer, task.start_state(), Progress())
     while True:
-        seed_step(1, step)
-        loss = task.loss(step, ()).loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        yield float(loss.detach())
+        yield update(state, task.loss, config, config.train.learning_rate)
 
 
 def _batches_alone(task: SeriesTask) -> float:

@@ -59,7 +59,7 @@ def find_cell(name: str) -> CellClass:
         raise ConfigError(f"model.cell: there is no cell {name!r}", f"{hint}; or give FILE.py:Class")
     _announce(name, where)
     try:
-        module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+        module = _module_from_file(Path(where)) if _is_file(where) else _module(where)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # the user's own code may raise anything at all
@@ -72,10 +72,8 @@ def find_cell(name: str) -> CellClass:
 
 def _announce(name: str, where: str) -> None:
     """Say whose code is about to run, unless it is the tool's own."""
-    if name not in BUILT_IN and not where.startswith("lstmcli."):
-        notice(
-            f"model.cell {name} runs the code of {Path(where).resolve() if where.endswith('.py') else where}"
-        )
+    if not comes_with_the_tool(name):
+        notice(f"model.cell {name} runs the code of {Path(where).resolve() if _is_file(where) else where}")
 
 
 @contextmanager
@@ -92,6 +90,17 @@ def instead(name: str, cell_class: CellClass) -> Iterator[None]:
 
 def is_built_in(name: str) -> bool:
     return name in BUILT_IN
+
+
+def comes_with_the_tool(name: str) -> bool:
+    """Whether the code that `model.cell: name` runs is this package's own. That follows what is loaded: a
+    module inside of the package, which is imported already, and never a file, whatever it is called."""
+    where = BUILT_IN.get(name, name).rpartition(":")[0]
+    return not _is_file(where) and where.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py")
 
 
 def _module(name: str) -> ModuleType:

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from lstmcli.cells.base import CellClass
-from lstmcli.cells.registry import KINDS, instead, is_built_in, place_of
+from lstmcli.cells.registry import KINDS, comes_with_the_tool, instead, is_built_in, place_of
 from lstmcli.cells.trust import is_allowed, is_remembered, original_of, remember
 from lstmcli.checkpoint.choose import Notice, resolve
 from lstmcli.checkpoint.files import decode_json
@@ -85,7 +85,7 @@ def cell_of_checkpoint(name: str, folder: Path, say: Notice) -> Iterator[None]:
         return
     trusted = is_allowed(folder.parent.parent)
     if COPY not in manifest.files or RECORD not in manifest.files:
-        if not trusted and not name.startswith("lstmcli.cells."):
+        if not trusted and not comes_with_the_tool(name):
             raise _not_trusted(f"names {name}, and holds no copy of it to compare", name)
         yield
         return

@@ -25,7 +25,8 @@ from lstmcli.checkpoint.files import decode_json, name_problem, read_json, read_
 from lstmcli.errors import RunError
 from lstmcli.memory import require
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: the vectors of a gated cell have each other's names (`former_names` of lstmcli.model.layers)."""
 MODEL, STATE, DOCUMENT, MANIFEST = (
     "model.safetensors",
     "state.safetensors",
@@ -49,10 +50,11 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The step of a checkpoint, and its files by name."""
+    """The step of a checkpoint, its files by name, and the format that it was written in."""
 
     step: int
     files: dict[str, FileRecord]
+    format_version: int = FORMAT_VERSION
 
     @property
     def text_files(self) -> list[str]:
@@ -93,7 +95,7 @@ def read_manifest(path: Path) -> Manifest:
         raise RunError(f"checkpoint {path} does not exist")
     file = path / MANIFEST
     content = read_json(file)
-    _check_version(content.get("format_version"), file)
+    version = _version(content.get("format_version"), file)
     step, files = content.get("step"), content.get("files")
     if not _is_count(step) or not isinstance(files, dict):
         raise RunError(f"{file} is damaged: no step, or no list of files")
@@ -101,17 +103,18 @@ def read_manifest(path: Path) -> Manifest:
         raise RunError(f"{file} is damaged: it says step {step} in a folder named {path.name}")
     if missing := {MODEL, STATE, DOCUMENT} - files.keys():
         raise RunError(f"{file} is damaged: it does not list {min(missing)}")
-    return Manifest(step, {name: _record(name, value, file) for name, value in files.items()})
+    return Manifest(step, {name: _record(name, value, file) for name, value in files.items()}, version)
 
 
-def _check_version(version: object, file: Path) -> None:
+def _version(version: object, file: Path) -> int:
     if not _is_count(version) or version == 0:
         raise RunError(f"{file} is damaged: no format_version")
-    if version != FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise RunError(
-            f"{file} has format version {version}; this lstmcli reads version {FORMAT_VERSION}",
+            f"{file} has format version {version}; this lstmcli reads versions 1 to {FORMAT_VERSION}",
             "it was written by a newer lstmcli (or is damaged): install that one to read it",
         )
+    return version
 
 
 def _record(name: str, value: object, file: Path) -> FileRecord:

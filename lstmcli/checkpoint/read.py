@@ -40,7 +40,8 @@ def read_checkpoint(
         entries |= _state(path, manifest)
     document = decode_json(read_file(path / DOCUMENT, manifest.files[DOCUMENT]), path / DOCUMENT)
     files = {name: read_text(path / name, manifest.files[name]) for name in manifest.text_files}
-    return Snapshot(manifest.step, _convert(entries, framework, path), document, files)
+    tensors_found = _convert(entries, framework, path)
+    return Snapshot(manifest.step, tensors_found, document, files, manifest.format_version)
 
 
 def _model(path: Path, manifest: Manifest, allow_nan: bool) -> dict[str, Entry]:

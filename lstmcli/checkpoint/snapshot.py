@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lstmcli.checkpoint.manifest import FORMAT_VERSION
 from lstmcli.errors import RunError
 
 MODEL_PREFIX = "model."
@@ -23,6 +24,7 @@ class Snapshot:
     tensors: dict[str, Any]  # NumPy arrays or PyTorch tensors
     document: dict[str, Any]  # JSON: text keys; floats keep every bit, tuples become lists
     files: dict[str, str] = field(default_factory=dict)  # name to text, such as "vocab.json"
+    format_version: int = FORMAT_VERSION  # that it was read from; it is always written in the newest
 
 
 def describe(tensors: Mapping[str, Any]) -> dict[str, Layout]:

@@ -4,56 +4,52 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lstmcli.checkpoint.manifest import checkpoints
-from lstmcli.errors import DivergedError, Interrupted
+from lstmcli.errors import DivergedError
 from lstmcli.experiments.grid import Plan, Trial
 from lstmcli.experiments.history import Found, History
 from lstmcli.experiments.measure import measure_run, measure_start
 from lstmcli.rundir import RunDir, read_json, write_json_atomic
 from lstmcli.telemetry.console import Console
-from lstmcli.training.loop import is_complete, train
-from lstmcli.training.session import Session, assemble, resume, set_run_state, start
-from lstmcli.training.signals import StopSignals
-from lstmcli.training.task import Measured, Score, Task
+from lstmcli.training.execute import Job, execute
+from lstmcli.training.hooks import Evaluation, Hooks
+from lstmcli.training.session import Session
 
 RECORD, START = "trial.json", "start.json"
+SOLVED, OUT_OF_TIME = "solved", "out of time"
 
 
-class Solved(Interrupted):
-    """The task is solved: no need to go on."""
+class Watch(Hooks):
+    """Measures the untrained model, and ends the run when its minutes are over, or (if that is wanted) when
+    its task is solved."""
 
+    session: Session
+    start: Found
 
-class OutOfTime(Interrupted):
-    """The trial's minutes are over."""
+    def __init__(self, path: Path, plan: Plan):
+        self._path, self._plan = path, plan
 
-
-class Watched:
-    """A task that asks the loop to stop when the trial's minutes are over, or (if that is wanted) at the
-    first evaluation that solves it."""
-
-    def __init__(self, session: Session, plan: Plan, stop: StopSignals):
-        self._task: Task = session.task
-        self._stop, self._wanted = stop, plan.experiment.stop
-        left = 60.0 * (plan.experiment.minutes or 1e9) - session.state.progress.seconds
+    def on_start(self, session: Session) -> str | None:
+        self.session = session
+        self.start = _start_numbers(self._path, self._plan, session)
+        left = 60.0 * (self._plan.experiment.minutes or 1e9) - session.state.progress.seconds
         self._deadline = time.perf_counter() + left
+        # Killed after it was solved, but before it had a record: it does not train on.
+        return SOLVED if self._until_solved and History(session.run).solved_at is not None else None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
+    def on_step(self, step: int, done: float) -> str | None:
+        return OUT_OF_TIME if time.perf_counter() > self._deadline else None
 
-    def loss(self, step: int, carried: Any) -> Measured:
-        if time.perf_counter() > self._deadline:
-            self._stop.asked = self._stop.asked or OutOfTime
-        return self._task.loss(step, carried)
+    def on_evaluation(self, evaluation: Evaluation) -> str | None:
+        solved = evaluation.values.get("val/solved", 0.0) > 0.0
+        return SOLVED if self._until_solved and solved else None
 
-    def evaluate(self, stop: Any) -> Score | None:
-        score = self._task.evaluate(stop)
-        if score is not None and self._wanted == "solved" and score.values.get("val/solved", 0.0) > 0.0:
-            self._stop.asked = self._stop.asked or Solved
-        return score
+    @property
+    def _until_solved(self) -> bool:
+        return self._plan.experiment.stop == "solved"
 
 
 def run_trial(folder: Path, plan: Plan, trial: Trial, quiet: bool = False) -> dict[str, Any]:
@@ -67,31 +63,31 @@ def run_trial(folder: Path, plan: Plan, trial: Trial, quiet: bool = False) -> di
     """
     path = folder / trial.name
     record = {"trial": trial.name, "variant": trial.variant, "at": trial.at, "seed": trial.seed}
-    began = time.perf_counter()
-    with ExitStack() as stack:
-        session = _session(path, trial, Console(quiet), stack)
-        record |= {"parameters": session.state.model.parameter_count()}
-        start_numbers, start_curves = _start_numbers(path, plan, session)
-        record |= _trained(session, plan)
-        record |= {"steps": session.state.progress.step, "seconds": session.state.progress.seconds}
+    began, watch = time.perf_counter(), Watch(path, plan)
+    state, said = "complete", None
+    try:
+        if execute(_job(path, trial), [watch], Console(quiet)).reason == OUT_OF_TIME:
+            state = OUT_OF_TIME
+    except DivergedError as error:
+        state, said = "diverged", error.message
+    trained = watch.session.state
+    record |= {"parameters": trained.model.parameter_count(), "state": state, "message": said}
+    record |= {"steps": trained.progress.step, "seconds": trained.progress.seconds}
     numbers, curves = measure_run(path, plan.experiment)
-    record |= {"numbers": start_numbers | numbers, "curves": start_curves | curves}
+    record |= {"numbers": watch.start[0] | numbers, "curves": watch.start[1] | curves}
     record |= {"seconds_all": time.perf_counter() - began}
     write_json_atomic(path / RECORD, record)
     return record
 
 
-def _session(path: Path, trial: Trial, console: Console, stack: ExitStack) -> Session:
+def _job(path: Path, trial: Trial) -> Job:
     """A new run; or the one that is there, where it left off."""
     run = RunDir(path)
     if path.is_dir() and checkpoints(run.checkpoints):
-        parts = assemble(trial.config, console, read_json(run.manifest_path))
-        return resume(parts, run, None, False, console, stack)
+        return Job(trial.config, resumed=run)
     if path.is_dir():  # killed before anything was kept
         shutil.rmtree(path)
-    parts = assemble(trial.config, console)
-    console.end_data()
-    return start(parts, trial.name, trial.name, console, stack, root=path.parent)
+    return Job(trial.config, trial.name, trial.name, path.parent)
 
 
 def _start_numbers(path: Path, plan: Plan, session: Session) -> Found:
@@ -104,30 +100,3 @@ def _start_numbers(path: Path, plan: Plan, session: Session) -> Found:
     if numbers:
         write_json_atomic(kept, {"numbers": numbers, "curves": curves})
     return numbers, curves
-
-
-def _trained(session: Session, plan: Plan) -> dict[str, Any]:
-    """Train to the end, whichever that is: its name, and what was said."""
-    solved = plan.experiment.stop == "solved" and History(session.run).solved_at is not None
-    state, said, kept = "complete", None, "failed"
-    try:
-        if not solved and not is_complete(session):
-            _train(session, plan)
-        kept = "complete"
-    except (Solved, OutOfTime) as end:
-        state, kept = ("out of time" if isinstance(end, OutOfTime) else "complete"), "complete"
-    except DivergedError as error:
-        state, said, kept = "diverged", error.message, "diverged"
-    except (Interrupted, KeyboardInterrupt):
-        kept = "interrupted"
-        raise
-    finally:
-        set_run_state(session.run, kept)
-    return {"state": state, "message": said}
-
-
-def _train(session: Session, plan: Plan) -> None:
-    set_run_state(session.run, "running")
-    with StopSignals() as stop, session.console:
-        session.task = Watched(session, plan, stop)
-        train(session, stop)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from lstmcli.kernels.source import Source
-from lstmcli.kernels.values import Unsupported
+from lstmcli.kernels.values import Fault, Unsupported
 
 COMPILERS = ("g++", "clang++", "c++")
 # No redundancy elimination: it makes branches, of which no vectors can be made.
@@ -27,29 +27,33 @@ THREADS = (("-fopenmp",), ("-fopenmp-simd",))
 
 
 def find_compiler() -> str | None:
-    return next((found for name in COMPILERS if (found := shutil.which(name))), None)
+    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
 
 
-def load(source: Source) -> ctypes.CDLL:
-    """The library of this source, built if it is not there, or cannot be read.
+def load(source: Source) -> tuple[ctypes.CDLL, Path]:
+    """The library of this source and where it lies, built if it is not there, or cannot be read.
 
     Raises:
-        Unsupported: it cannot be built here.
-        OSError: or not be loaded.
+        Unsupported: there is no compiler, or it makes no vectors of the loops.
+        Fault: the compiler fails, or makes what cannot be loaded.
     """
     library = build(source)
     try:
-        return ctypes.CDLL(str(library))
+        return ctypes.CDLL(str(library)), library
     except OSError:  # damaged
         library.unlink(missing_ok=True)
-        return ctypes.CDLL(str(build(source)))
+    try:
+        return ctypes.CDLL(str(build(source))), library
+    except OSError as error:
+        raise Fault(f"a library just built cannot be loaded: {error}") from error
 
 
 def build(source: Source) -> Path:
     """The library of this source for this CPU.
 
     Raises:
-        Unsupported: there is no compiler, or it fails, or it makes no vectors of the loops.
+        Unsupported: there is no compiler, or it makes no vectors of the loops.
+        Fault: the compiler fails, or there is no room for what it makes.
     """
     key = hashlib.sha256("\n".join((source.text, *OPTIONS, *_target(), _cpu())).encode()).hexdigest()[:32]
     library = _folder() / f"{key}.so"
@@ -61,8 +65,11 @@ def build(source: Source) -> Path:
     # On macOS g++ is clang, which says nothing about vectors.
     is_gcc = sys.platform == "linux" and Path(compiler).name.startswith("g++")
     tells = ("-fopt-info-vec",) if is_gcc else ()
-    handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
-    os.close(handle)
+    try:
+        handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
+        os.close(handle)
+    except OSError as error:
+        raise Fault(f"no file can be made for a library: {error}") from error
     try:
         for threads in THREADS:
             command = [compiler, *OPTIONS, *threads, *_target(), *tells, "-o", fresh, "-"]
@@ -70,7 +77,7 @@ def build(source: Source) -> Path:
             if not done.returncode:
                 break
         else:
-            raise Unsupported((done.stderr.strip() or "the compiler failed").splitlines()[0])
+            raise Fault((done.stderr.strip() or f"{compiler} failed").splitlines()[0])
         vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
         if tells and len(vectors) < source.loops:
             raise Unsupported("the compiler makes no vectors of it")

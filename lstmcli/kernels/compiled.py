@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import torch
 from torch import Tensor
 
+from lstmcli.errors import UsageError
 from lstmcli.kernels.build import find_compiler
 from lstmcli.kernels.inductor import inductor_kernel
 from lstmcli.kernels.native import NativeKernel
 from lstmcli.kernels.source import source
 from lstmcli.kernels.trace import trace
+from lstmcli.kernels.values import Fault, Unsupported
 from lstmcli.notices import notice
 
 Kernel = Callable[..., None]
+ENVIRONMENT = "LSTM_KERNELS"
+MODES = ("", "show", "strict", "off")
+"""What that environment variable may say: `show` tells what becomes of each function, and where its text
+lies; under `strict` a fault is an error instead of a slower way; `off` compiles nothing."""
 
 
-def compiled(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[int] = frozenset()) -> Kernel:
+def compiled(
+    function: Kernel,
+    arguments: Sequence[Tensor],
+    summed: frozenset[int] = frozenset(),
+    by_rows: Kernel | None = None,
+    name: str = "the cell",
+) -> Kernel:
     """A kernel of a function that computes row by row and writes into its arguments.
 
     Args:
@@ -25,29 +40,103 @@ def compiled(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[in
             for B.
         summed: numbers of arguments (B, n) that the function adds to, of which only the total over the
             rows counts.
+        by_rows: a function to record in its place, which adds to each row of them what is that row's.
+        name: of what is computed, for notices.
 
     Returns:
         The kernel; or the function itself, with a notice, where nothing here can compile it.
+
+    Raises:
+        Fault: a kernel should have been made and was not (where LSTM_KERNELS=strict; else it is told).
     """
+    if mode() == "off":
+        return function
+    reason = "it is not on the CPU"
     if all(a.device.type == "cpu" for a in arguments):
         try:
-            return NativeKernel(source(trace(function, arguments), summed), len(arguments))
-        except Exception:  # `Unsupported`, or what the function raises on tensors of few rows
-            pass  # what follows is slower to compile, and knows everything
+            return _native(by_rows or function, arguments, summed, name)
+        except Unsupported as error:
+            reason = _expected(error)
     if any(a.dim() > 1 and a.shape[0] == 1 for a in arguments):
         return function  # one row would need a kernel of its own, and has little to gain
+    return _by_inductor(function, arguments, name, reason)
+
+
+def _native(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[int], name: str) -> NativeKernel:
+    text = source(trace(function, arguments), summed)
+    kernel = NativeKernel(text, len(arguments))
+    if mode() == "show":
+        shown = kernel.library.with_suffix(".cpp")
+        shown.write_text(text.text)
+        notice(f"{name}, {_called(function)}: C++, {shown}")
+    return kernel
+
+
+def _by_inductor(function: Kernel, arguments: Sequence[Tensor], name: str, reason: str) -> Kernel:
+    on_cpu = all(a.device.type == "cpu" for a in arguments)
     try:
-        return inductor_kernel(function, arguments)
-    except Exception as error:  # a compiler may fail in any way; the equations are right all the same
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        notice(f"the cell cannot be compiled here ({problem[:200]}): the recurrence runs uncompiled, slower")
+        kernel = inductor_kernel(function, arguments)
+    except Unsupported as error:
+        why = _expected(error)
+        reasons = dict.fromkeys((reason, why) if on_cpu else (why,))
+        _slower(
+            name, f"cannot be compiled here ({'; '.join(reasons)}): the recurrence runs uncompiled, slower"
+        )
         return function
+    if on_cpu:
+        _slower(name, f"is compiled by TorchInductor, for slower steps after a longer start ({reason})")
+    if mode() == "show":
+        notice(f"{name}, {_called(function)}: TorchInductor")
+    return kernel
+
+
+_slower_ones: set[str] = set()
+
+
+def _slower(name: str, how: str) -> None:
+    """Tell that a cell takes a slower way; once, though it has several functions."""
+    if name not in _slower_ones:
+        _slower_ones.add(name)
+        notice(f"{name} {how}")
+
+
+def _called(function: Kernel) -> str:
+    return getattr(function, "__name__", "a function").strip("_")
+
+
+def _expected(error: Unsupported) -> str:
+    """Why there is no kernel. A fault is raised again under LSTM_KERNELS=strict."""
+    if isinstance(error, Fault) and mode() == "strict":
+        raise error
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def mode() -> str:
+    """What LSTM_KERNELS says."""
+    told = os.environ.get(ENVIRONMENT, "")
+    if told not in MODES:
+        raise UsageError(
+            f"the environment variable {ENVIRONMENT} is {told!r}", f"it may be {', '.join(MODES[1:])}"
+        )
+    return told
+
+
+def why_uncompiled(device: torch.device) -> str | None:
+    """Why no kernels can be compiled for the device; None where they can."""
+    if mode() == "off":
+        return f"{ENVIRONMENT}=off"
+    if device.type == "cpu":
+        return None if _compiler_found() else "no C++ compiler here"
+    if device.type == "cuda":
+        return None if importlib.util.find_spec("triton") is not None else "no Triton here"
+    return f"no compiler for {device.type}"
+
+
+def compiler_available() -> bool:
+    """Whether kernels can be compiled for the CPU."""
+    return why_uncompiled(torch.device("cpu")) is None
 
 
 @cache
-def compiler_available() -> bool:
-    """Whether kernels can be compiled for the CPU; says so once where they cannot."""
-    found = find_compiler() is not None
-    if not found:
-        notice("no C++ compiler here: the recurrence runs uncompiled, two to five times slower")
-    return found
+def _compiler_found() -> bool:
+    return find_compiler() is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lstmcli.kernels.values import Fault, Unsupported
 from lstmcli.memory import uncollected
 
 LESS_FUSED = 16
@@ -15,11 +16,22 @@ LESS_FUSED = 16
 
 @uncollected()
 def inductor_kernel(function: Callable[..., None], arguments: Sequence[Tensor]) -> Callable[..., None]:
-    """The function for tensors like these, with any number of rows above one. What fails in it is raised."""
+    """The function for tensors like these, with any number of rows above one.
+
+    Raises:
+        Unsupported: it cannot be traced, such as one that looks at its data.
+        Fault: the compiler fails at what it should know. It is no code of this package, so it may raise
+            anything, and all of it is caught here.
+    """
     try:
         return _compiled(function, arguments, {})
-    except Exception:  # it may fail in any way
-        return _compiled(function, arguments, {"max_fusion_size": LESS_FUSED})
+    except Unsupported:
+        raise
+    except Exception:
+        try:
+            return _compiled(function, arguments, {"max_fusion_size": LESS_FUSED})
+        except Exception as error:
+            raise Fault(f"TorchInductor fails: {error}") from error
 
 
 def _compiled(
@@ -38,7 +50,10 @@ def _compiled(
     inductor.cpp.vec_isa_ok = True
     mode, like = _with_any_rows(arguments)
     with mode:
-        graph = make_fx(function)(*like)
+        try:
+            graph = make_fx(function)(*like)
+        except Exception as error:  # the function's own, or what torch makes of a look at data
+            raise Unsupported(str(error) or type(error).__name__) from error
     with tracing(TracingContext(mode)), inductor.patch(settings):
         kernel: Callable[..., None] = torch._inductor.compile(graph, like)
     if all(a.shape[0] > 1 for a in arguments if a.dim() > 1):

@@ -20,7 +20,7 @@ class NativeKernel:
     """A built kernel, to be called with tensors laid out like those it was written for."""
 
     def __init__(self, source: Source, arguments: int):
-        library = load(source)
+        library, self.library = load(source)
         self._run, self._window = library.kernel, library.window
         self._run.restype = self._window.restype = None
         self._pointers, self._strides = ctypes.c_void_p * arguments, ctypes.c_long * arguments

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lstmcli.kernels.build import load
 from lstmcli.kernels.source import Source
-from lstmcli.kernels.values import Unsupported
+from lstmcli.kernels.values import Fault, Unsupported
+from lstmcli.notices import notice
 
 TEXT = """
 #ifdef __AVX512F__
@@ -169,7 +170,12 @@ def available(dtype: torch.dtype) -> bool:
         return False
     try:
         _library(dtype)
-    except (Unsupported, OSError):
+    except Unsupported:  # no compiler, which is told where it matters
+        return False
+    except Fault as error:
+        notice(
+            f"the recurrent product is the library's, and slower, as the own one cannot be built ({error})"
+        )
         return False
     return True
 
@@ -183,7 +189,7 @@ class _Library(NamedTuple):
 @cache
 def _library(dtype: torch.dtype) -> _Library:
     defined = "#define BF16" if dtype == torch.bfloat16 else ""
-    library = load(Source(defined + TEXT, 0))
+    library, _ = load(Source(defined + TEXT, 0))
     address = ctypes.cast(library.multiply, ctypes.c_void_p).value
     assert address is not None
     return _Library(address, library.lanes_of_a_register(), library.registers_of_a_block())

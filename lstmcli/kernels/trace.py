@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstmcli.kernels.operations import RECORDED
-from lstmcli.kernels.values import DTYPES, Argument, Book, Program, Unsupported, Value
+from lstmcli.kernels.values import DTYPES, Argument, Book, Fault, Program, Unsupported, Value
 
 ROWS = (61, 67, 71, 73)
 """How many rows to run it on: the first that divides no tensor's width, for shapes tell rows from columns."""
@@ -24,7 +24,8 @@ def trace(function: Callable[..., None], arguments: Sequence[Tensor]) -> Program
     """The program of a function that writes into its arguments.
 
     Raises:
-        Unsupported: it does something that the kernels do not know.
+        Unsupported: it does something that the kernels do not know, or fails on a few rows of zeros.
+        Fault: the rule for one of its operations fails.
     """
     known = tuple(_argument(a) for a in arguments)
     rows = next(n for n in ROWS if all(a.width % n for a in known))
@@ -33,8 +34,13 @@ def trace(function: Callable[..., None], arguments: Sequence[Tensor]) -> Program
     given = [Value("argument", (n,), a.dtype, a.rows, a.width) for n, a in enumerate(known)]
     for tensor, value in zip(like, given, strict=True):
         book.name(tensor, value)
-    with _Recorder(book):
-        function(*like)
+    try:
+        with _Recorder(book):
+            function(*like)
+    except Unsupported:
+        raise
+    except Exception as error:  # whoever wrote the function may raise anything
+        raise Unsupported(f"on {rows} rows it raises {type(error).__name__}: {error}") from error
     now = [book.value(tensor) for tensor in like]
     return Program(known, {n: v for n, v in enumerate(now) if v is not given[n]})
 
@@ -73,7 +79,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         options = dict(kwargs or {})
         others = [a for a in func._schema.arguments[len(args) :] if not a.kwarg_only]
         rest = [options.pop(a.name, a.default_value) for a in others]
-        value = record(self.book, result, *args, *rest, **options)
+        try:
+            value = record(self.book, result, *args, *rest, **options)
+        except Unsupported:
+            raise
+        except Exception as error:
+            raise Fault(f"the rule for the operation {name} fails: {error}") from error
         if in_place:
             self.book.overwrite(args[0], value)
         elif isinstance(result, (list, tuple)):

@@ -13,7 +13,11 @@ DTYPES = (*FLOATS, torch.bfloat16, torch.bool)
 
 
 class Unsupported(Exception):
-    """Something that cannot be written as a kernel of this kind."""
+    """Something that cannot be written as a kernel of this kind; a slower way computes it."""
+
+
+class Fault(Unsupported):
+    """A kernel that should have been made was not, by a mistake in this package or in a compiler."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ def layer_step(
         raise TypeError(f"no steps for a {type(layer).__name__}")
     pair = pointwise_pair(layer.cell, False, Drops(layer.drops.zoneout))
     joined = pair.join(multiply(x, layer.weight_ih) + layer.bias, multiply(state[0], layer.weight_hh))
-    new, gates = pair.equations(*joined, state, list(layer.vectors.values()), [])
+    new, gates = pair.equations(*joined, state, layer.vector_values(), [])
     return new[0], new, dict(zip(layer.cell.gates, gates, strict=True))
 
 

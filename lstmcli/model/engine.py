@@ -70,7 +70,7 @@ class _Recurrence(torch.autograd.Function):
         apart = None
         if pair.separate and not pair.all_apart:
             apart = z.new_empty(steps, batch, len(pair.separate) * hidden_size)
-        kept = [_history(s, steps, dtype) for s in state[pair.states - pair.kept_states :]]
+        kept = [_history(s, steps, dtype) for s in state[pair.states - pair.kept_states(hidden_size) :]]
         # of each step where the equations see it apart, else of one
         products = z.new_empty(steps if pair.all_apart else 1, batch, z.shape[2])
         columns = [z, products.expand(steps, -1, -1), hidden[1:]]
@@ -87,7 +87,8 @@ class _Recurrence(torch.autograd.Function):
         ctx.save_for_backward(z, weight_hh, hidden, read, *saved, *vectors, *zoned, *kept)
         ctx.set_materialize_grads(False)
         final = [k[steps].clone() for k in kept]
-        return hidden[1:], *(final if pair.hidden_in_step else [hidden[steps].to(dtype, copy=True), *final])
+        all_kept = len(kept) == pair.states
+        return hidden[1:], *(final if all_kept else [hidden[steps].to(dtype, copy=True), *final])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -100,6 +101,7 @@ class _Recurrence(torch.autograd.Function):
         vectors = [next(take) for _ in range(pair.vectors)]
         zoned = [next(take) for _ in range(ctx.extra)]
         kept = list(take)
+        all_kept = len(kept) == pair.states
         steps, batch = z.shape[0], z.shape[1]
         d_z = torch.empty_like(z)
         d_recurrent = torch.empty_like(z) if apart else d_z
@@ -108,8 +110,8 @@ class _Recurrence(torch.autograd.Function):
             d_outputs = d_outputs.clone()
             d_outputs[-1] += d_final[0].to(d_outputs.dtype)
         d_state = [
-            torch.zeros_like(k[0]) if d is None or (number == 0 and pair.hidden_in_step) else d.clone()
-            for number, (d, k) in enumerate(zip(d_final[pair.states - pair.kept_states :], kept, strict=True))
+            torch.zeros_like(k[0]) if d is None or (number == 0 and all_kept) else d.clone()
+            for number, (d, k) in enumerate(zip(d_final[pair.states - len(kept) :], kept, strict=True))
         ]
         d_vectors = [torch.zeros_like(v).expand(batch, -1).clone() for v in vectors]
         d_hidden = torch.zeros_like(hidden[0])
@@ -123,7 +125,7 @@ class _Recurrence(torch.autograd.Function):
         d_weight = d_recurrent.flatten(0, 1).t() @ read[:-1].flatten(0, 1)
         d_first = d_hidden.to(ACCUMULATE.get(z.dtype, z.dtype))
         d_first = d_first if mask is None else d_first * mask
-        d_start = [d_first + d_state[0], *d_state[1:]] if pair.hidden_in_step else [d_first, *d_state]
+        d_start = [d_first + d_state[0], *d_state[1:]] if all_kept else [d_first, *d_state]
         found = [*(d.sum(0) for d in d_vectors), *d_start]
         found = [d.to(dtype) for d, dtype in zip(found, ctx.given, strict=True)]
         return None, d_z, d_weight.to(weight_hh.dtype), None, None, *found

@@ -27,8 +27,8 @@ from lstmcli.model.scan import linear_recurrence
 class Trace(NamedTuple):
     """What a layer did over a window, for the statistics."""
 
-    gates: dict[str, Tensor]  # by name, each (T, B, H), fp32
-    states: dict[str, Tensor]  # by name, each (T, B, H), fp32
+    gates: dict[str, Tensor]  # by name, each (T, B, H), in fp32 at least
+    states: dict[str, Tensor]  # by name, each (T, B, H), likewise
 
 
 class Regularization(NamedTuple):
@@ -90,7 +90,8 @@ class GatedLayer(Layer):
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias = nn.Parameter(torch.empty(rows))
-        self.vectors = nn.ParameterDict({name: torch.empty(hidden_size) for name in cell.vectors})
+        # Pairs, since of a dictionary ParameterDict would take the names in alphabetical order.
+        self.vectors = nn.ParameterDict([(name, torch.empty(hidden_size)) for name in cell.vectors])
 
     def reset_parameters(self, start: Start) -> None:
         """Uniform in ±1/√H; then, as asked, orthogonal or identity recurrent blocks and zero biases but
@@ -116,6 +117,10 @@ class GatedLayer(Layer):
 
     def initial_state(self, batch_size: int) -> State:
         return tuple(self.bias.new_zeros(batch_size, self.hidden_size) for _ in self.cell.state)
+
+    def vector_values(self, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """The cell's vectors (H,) as its equations take them: by name, in the order that it declares."""
+        return [self.vectors[name].to(dtype or self.bias.dtype) for name in self.cell.vectors]
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         if self.path == "fused":
@@ -153,8 +158,7 @@ class GatedLayer(Layer):
         def run(part: slice, *state: Tensor) -> tuple[Tensor, State]:
             kept = [m[part] for m in zoned]
             if self.path == "engine":
-                vectors = list(self.vectors.values())
-                return run_engine(pair, inputs(part), weight, state, vectors, mask, kept)
+                return run_engine(pair, inputs(part), weight, state, self.vector_values(), mask, kept)
             return self._loop(pair, inputs(part), weight, state, mask, kept)
 
         if not (self.recompute and torch.is_grad_enabled()):
@@ -178,7 +182,7 @@ class GatedLayer(Layer):
         dtype = ACCUMULATE.get(z.dtype, z.dtype)
         state = tuple(s.to(dtype) for s in state)
         weight = weight.to(z.dtype)
-        vectors = [v.to(dtype) for v in self.vectors.values()]
+        vectors = self.vector_values(dtype)
         outputs = []
         for t, z_t in enumerate(z.unbind()):
             read = state[0].to(z.dtype) if mask is None else state[0].to(z.dtype) * mask
@@ -201,17 +205,16 @@ class GatedLayer(Layer):
         """With the outputs known, all recurrent products are one: Z = X Wᵀ + H₋₁ Uᵀ + b. What is left
         is an elementwise scan for the other states. No loop over products, whatever the path."""
         outputs, final = self.forward(x, state)
+        dtype = ACCUMULATE.get(x.dtype, x.dtype)
         previous = torch.cat([state[0].to(outputs.dtype).unsqueeze(0), outputs[:-1]])
-        recurrent = functional.linear(previous, self.weight_hh.to(x.dtype)).float()
-        z, previous = self.preactivations(x).float(), previous.float()
+        recurrent = functional.linear(previous, self.weight_hh.to(x.dtype)).to(dtype)
+        z, previous = self.preactivations(x).to(dtype), previous.to(dtype)
         pair = pointwise_pair(self.cell, False, Drops(self.drops.zoneout))
-        carried = tuple(s.float() for s in state)
-        gates, states = [], []
+        carried = tuple(s.to(dtype) for s in state)
+        gates, states, vectors = [], [], self.vector_values(dtype)
         for z_t, recurrent_t, h in zip(z.unbind(), recurrent.unbind(), previous.unbind(), strict=True):
             joined = pair.join(z_t, recurrent_t)
-            carried, activations = pair.equations(
-                *joined, (h, *carried[1:]), [v.float() for v in self.vectors.values()], []
-            )
+            carried, activations = pair.equations(*joined, (h, *carried[1:]), vectors, [])
             gates.append(activations)
             states.append(carried)
         return outputs, final, Trace(_by_name(self.cell.gates, gates), _by_name(self.cell.state, states))
@@ -253,8 +256,8 @@ class ScanLayer(Layer):
     @torch.no_grad()
     def observe(self, x: Tensor, state: State) -> tuple[Tensor, State, Trace]:
         outputs, final, gates = self._scan(x, state)
-        named = {name: gate.float() for name, gate in zip(self.cell.gates, gates, strict=True)}
-        return outputs, final, Trace(named, {self.cell.state[0]: outputs.float()})
+        states = outputs.to(ACCUMULATE.get(x.dtype, x.dtype))
+        return outputs, final, Trace(_named(self.cell.gates, gates), _named(self.cell.state, [states]))
 
 
 class FreeLayer(Layer):
@@ -292,7 +295,7 @@ class FreeLayer(Layer):
     @torch.no_grad()
     def observe(self, x: Tensor, state: State) -> tuple[Tensor, State, Trace]:
         outputs, gates, states = [], [], []
-        for x_t in x.float().unbind():
+        for x_t in x.to(ACCUMULATE.get(x.dtype, x.dtype)).unbind():
             output, state, activations = self.cell.step(x_t, state)
             outputs.append(output)
             gates.append(tuple(activations.values()))
@@ -312,6 +315,20 @@ def make_layers(
         return [ScanLayer(scan, *size) for size in sizes]
     cell = cell_class()  # equations only: all layers share it, and what is compiled of it
     return [GatedLayer(cell, *size, drops) for size in sizes]
+
+
+def former_names(model: nn.Module) -> dict[str, str]:
+    """Of each parameter that a checkpoint of format 1 calls otherwise: its name there, and its name here.
+
+    Until format 2 the equations got a cell's vectors in alphabetical order: what was trained as the first
+    in the alphabet is what the equations take for the first that the cell declares.
+    """
+    found: dict[str, str] = {}
+    for place, layer in model.named_modules():
+        declared = list(layer.cell.vectors) if isinstance(layer, GatedLayer) else []
+        pairs = zip(sorted(declared), declared, strict=True)
+        found |= {f"{place}.vectors.{old}": f"{place}.vectors.{new}" for old, new in pairs if old != new}
+    return found
 
 
 def is_stock_lstm(layer: Layer) -> bool:
@@ -344,7 +361,9 @@ def _start_forgetting(blocks: dict[str, Tensor], start: Start) -> None:
 
 
 def _by_name(names: Sequence[str], steps: list[tuple[Tensor, ...]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack(values).float()
-        for name, values in zip(names, zip(*steps, strict=True), strict=True)
-    }
+    """From a tuple (B, H) for each step to a tensor (T, B, H) for each name."""
+    return _named(names, [torch.stack(values) for values in zip(*steps, strict=True)])
+
+
+def _named(names: Sequence[str], values: Sequence[Tensor]) -> dict[str, Tensor]:
+    return dict(zip(names, values, strict=True))

@@ -6,8 +6,7 @@ Both are compiled once for all steps where the machine has a compiler, and are e
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from torch import Tensor
 
 from lstmcli.cells.base import GatedCell, State
 from lstmcli.kernels.compiled import Kernel, compiled
+from lstmcli.kernels.trace import trace
+from lstmcli.kernels.values import Unsupported, Value
 
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
@@ -56,7 +57,7 @@ class PointwisePair:
 
     Every argument has the batch in front; states are kept in the accumulation dtype (fp32 under
     bf16 products) and the products' dtype is that of `z`. The hidden state is among the states only
-    where the equations read it (`hidden_in_step`); else the product is its one reader.
+    where the equations read it (`reads_hidden`); else the product is its one reader.
     """
 
     def __init__(self, cell: GatedCell, compiled: bool, drops: Drops = NO_DROPS):
@@ -65,9 +66,17 @@ class PointwisePair:
         self.separate = [cell.gates.index(name) for name in cell.separate]
         self.all_apart = len(self.separate) == self.gates  # then nothing is summed, and nothing copied
         self.vectors = len(cell.vectors)
-        self.hidden_in_step = _reads_hidden(cell) or bool(drops.zoneout and drops.zoneout[0] > 0.0)
-        self.kept_states = self.states if self.hidden_in_step else self.states - 1
         self._kernels: dict[tuple[object, ...], Kernel] = {}
+
+    def reads_hidden(self, hidden_size: int) -> bool:
+        """Whether a step of this size needs h_{t-1} other than through the recurrent product."""
+        return bool(self.drops.zoneout and self.drops.zoneout[0] > 0.0) or _reads_hidden(
+            self.cell, hidden_size
+        )
+
+    def kept_states(self, hidden_size: int) -> int:
+        """States whose every step is kept for the kernels, the last ones of all."""
+        return self.states if self.reads_hidden(hidden_size) else self.states - 1
 
     def forward_for(self, *arguments: Tensor) -> Kernel:
         """`_forward`, compiled for arguments of these shapes and dtypes if it is to be."""
@@ -78,15 +87,20 @@ class PointwisePair:
         if not self.compiled:
             return self._backward
         sums = 4 + 2 * bool(self.separate) + self.drops.masked + self.vectors  # where they begin
-        return self._kernel(self._backward, arguments, frozenset(range(sums, sums + self.vectors)))
+        by_rows = self._backward_by_rows if self.vectors else None
+        return self._kernel(self._backward, arguments, frozenset(range(sums, sums + self.vectors)), by_rows)
 
     def _kernel(
-        self, function: Kernel, arguments: tuple[Tensor, ...], summed: frozenset[int] = frozenset()
+        self,
+        function: Kernel,
+        arguments: tuple[Tensor, ...],
+        summed: frozenset[int] = frozenset(),
+        by_rows: Kernel | None = None,
     ) -> Kernel:
         layouts = ((a.shape[-1], a.dim(), a.stride(), a.dtype, a.device) for a in arguments)
         key = (function.__name__, arguments[0].shape[0] == 1, *layouts)
         if key not in self._kernels:
-            self._kernels[key] = compiled(function, arguments, summed)
+            self._kernels[key] = compiled(function, arguments, summed, by_rows, _name(self.cell))
         return self._kernels[key]
 
     def equations(
@@ -125,7 +139,7 @@ class PointwisePair:
         apart_kept = next(take) if self.separate and not self.all_apart else None
         read, mask = (next(take), next(take)) if self.drops.masked else (None, None)
         vectors, masks = _some(take, self.vectors), _some(take, self.drops.masks)
-        old, out = _some(take, self.kept_states), _some(take, self.kept_states)
+        old, out = _halves(take)
         dtype = ACCUMULATE.get(z.dtype, z.dtype)
         total, apart = self.join(z.to(dtype), recurrent.to(dtype))
         if not self.all_apart:  # what backward will see is the rounded value, so forward uses it too
@@ -135,7 +149,7 @@ class PointwisePair:
             apart_kept.copy_(apart)
             apart = apart.to(z.dtype).to(dtype)
         new, _ = self.equations(total, apart, self._all_states(total, old), vectors, masks)
-        for target, value in zip(out, new[self.states - self.kept_states :], strict=True):
+        for target, value in zip(out, new[self.states - len(old) :], strict=True):
             target.copy_(value)
         hidden.copy_(new[0])
         if read is not None and mask is not None:
@@ -146,31 +160,41 @@ class PointwisePair:
         them: `apart` and room for the gradient of the whole recurrent part; the hidden state's mask;
         the vectors, and sums (B, H) whose total over the batch is their gradient; the zoneout masks; the
         old states, and ∂L/∂(new states), which become ∂L/∂(old states)."""
+        self._pull_back((z, d_z, d_output, d_hidden), rest, by_rows=False)
+
+    def _backward_by_rows(self, *arguments: Tensor) -> None:
+        """`_backward` where no row may look at another: the equations get each vector as (B, H), so that
+        each row has a gradient of its own. Only the recorder takes it so, since it knows which is which
+        dimension; elsewhere `vector[:n]` would be rows."""
+        self._pull_back(arguments[:4], arguments[4:], by_rows=True)
+
+    def _pull_back(self, first: tuple[Tensor, ...], rest: tuple[Tensor, ...], by_rows: bool) -> None:
+        z, d_z, d_output, d_hidden = first
         take = iter(rest)
         apart_kept, d_recurrent = (next(take), next(take)) if self.separate else (None, None)
         mask = next(take) if self.drops.masked else None
         vectors, d_vectors = _some(take, self.vectors), _some(take, self.vectors)
         masks = _some(take, self.drops.masks)
-        old, d_state = _some(take, self.kept_states), _some(take, self.kept_states)
+        old, d_state = _halves(take)
         dtype = ACCUMULATE.get(z.dtype, z.dtype)
         total = z.to(dtype)
         free = [total] if apart_kept is None else [total, apart_kept.to(dtype)]
-        spread = [v.expand(z.shape[0], -1) for v in vectors]
+        learned = [v.expand(z.shape[0], -1) for v in vectors] if by_rows else vectors
 
         def equations(*tensors: Tensor) -> State:
             given = iter(tensors)
-            first = next(given)
+            joined = next(given)
             apart = next(given) if self.separate else None
-            states = _some(given, self.kept_states)
-            everything = self._all_states(first, states)
-            return self.equations(first, apart, everything, _some(given, self.vectors), masks)[0]
+            states = _some(given, len(old))
+            everything = self._all_states(joined, states)
+            return self.equations(joined, apart, everything, _some(given, self.vectors), masks)[0]
 
         through = d_hidden.to(dtype) if mask is None else d_hidden.to(dtype) * mask
         d_first = d_output.to(dtype) + through
         later = d_state
-        if self.hidden_in_step:
+        if len(old) == self.states:
             d_first, later = d_first + d_state[0], d_state[1:]
-        gradients = iter(_pulled_back(equations, (*free, *old, *spread), (d_first, *later)))
+        gradients = iter(_pulled_back(equations, (*free, *old, *learned), (d_first, *later)))
         gradient = next(gradients)
         if d_recurrent is not None:
             apart = next(gradients)
@@ -184,11 +208,12 @@ class PointwisePair:
         for target in d_state:
             target.copy_(next(gradients))
         for target in d_vectors:
-            target.copy_(target + next(gradients))
+            mine = target if by_rows else target[:1]  # only the total over the rows counts
+            mine.copy_(mine + next(gradients))
 
     def _all_states(self, like: Tensor, kept: State) -> State:
         """The states as the equations take them; a hidden state that they do not read is any tensor."""
-        return kept if self.hidden_in_step else (like.chunk(self.gates, dim=-1)[0], *kept)
+        return kept if len(kept) == self.states else (like.chunk(self.gates, dim=-1)[0], *kept)
 
 
 def _pulled_back(
@@ -222,8 +247,18 @@ class _Begin(torch.autograd.Function):
         return ctx.gradient, None
 
 
-def _some(take: Any, count: int) -> tuple[Tensor, ...]:
+def _name(cell: GatedCell) -> str:
+    return f"the cell {type(cell).__name__}"
+
+
+def _some(take: Iterator[Tensor], count: int) -> tuple[Tensor, ...]:
     return tuple(islice(take, count))
+
+
+def _halves(take: Iterator[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What is left, in two halves."""
+    rest = tuple(take)
+    return rest[: len(rest) // 2], rest[len(rest) // 2 :]
 
 
 @lru_cache(maxsize=64)
@@ -232,11 +267,49 @@ def pointwise_pair(cell: GatedCell, compiled: bool, drops: Drops = NO_DROPS) -> 
     return PointwisePair(cell, compiled, drops)
 
 
-def _reads_hidden(cell: GatedCell) -> bool:
-    """Whether the equations use h_{t-1} other than through the recurrent product (tried with NaN)."""
-    z = tuple(torch.full((1, 1), 0.3, dtype=torch.float64) for _ in (*cell.gates, *cell.separate))
-    state = [torch.full((1, 1), 0.2, dtype=torch.float64) for _ in cell.state]
-    state[0] = torch.full((1, 1), math.nan, dtype=torch.float64, requires_grad=True)
-    vectors = (torch.full((1,), 0.1, dtype=torch.float64) for _ in cell.vectors)
-    new, _ = cell.pointwise(z, tuple(state), *vectors)
-    return any(value.requires_grad or bool(value.isnan().any()) for value in new)
+@lru_cache(maxsize=64)
+def _reads_hidden(cell: GatedCell, hidden_size: int) -> bool:
+    """Whether the new states, or a gradient, depend on h_{t-1} in the equations themselves.
+
+    The equations and their vector-Jacobian product are recorded at the size that is used. What cannot be
+    recorded counts as reading everything: then nothing is left out, and a step is slower by one state.
+    """
+    states = len(cell.state)
+    sizes = [len(cell.gates) + len(cell.separate), states, len(cell.vectors)]
+
+    def step(*tensors: Tensor) -> None:
+        take = iter(tensors)
+        inputs = _some(take, sum(sizes))
+        gradients, new, d_hidden = _some(take, states), _some(take, states), next(take)
+
+        def equations(*inputs: Tensor) -> State:
+            given = iter(inputs)
+            z, state, vectors = (_some(given, size) for size in sizes)
+            return cell.pointwise(z, state, *vectors)[0]
+
+        for target, value in zip(new, equations(*inputs), strict=True):
+            target.copy_(value)
+        d_hidden.copy_(_pulled_back(equations, inputs, gradients)[sizes[0]])
+
+    try:
+        written = trace(
+            step, [torch.empty(2, hidden_size) for _ in range(sum(sizes) + 2 * states + 1)]
+        ).written
+    except Unsupported:
+        return True
+    *new, d_hidden = (written[number] for number in sorted(written))
+    hidden, no_gradient = ("argument", (sizes[0],)), ("constant", (0.0,))
+    reached = {(value.op, value.of) for value in _reached(new)}
+    return hidden in reached or (d_hidden.op, d_hidden.of) != no_gradient
+
+
+def _reached(values: Sequence[Value]) -> set[Value]:
+    """The values, and all that they are computed from."""
+    reached: set[Value] = set()
+    rest = list(values)
+    while rest:
+        value = rest.pop()
+        if value not in reached:
+            reached.add(value)
+            rest.extend(v for v in value.of if isinstance(v, Value))
+    return reached

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lstmcli.model.pointwise import ACCUMULATE
+
 
 class Mixture(nn.Module):
     """The two products in front of a mixture of K softmaxes (Yang et al. 2018):
@@ -30,11 +32,12 @@ class Mixture(nn.Module):
         nn.init.zeros_(self.latent.bias)
 
     def forward(self, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Outputs (T, B, H) -> log-probabilities (T, B, V) in fp32; weight (V, width), bias (V)."""
+        """Outputs (T, B, H) -> log-probabilities (T, B, V) in fp32 at least; weight (V, width), bias (V)."""
         dtype = outputs.dtype
+        sums = ACCUMULATE.get(dtype, dtype)
         latent = functional.linear(outputs, self.latent.weight.to(dtype), self.latent.bias.to(dtype)).tanh()
         logits = functional.linear(
             latent.view(*latent.shape[:-1], self.count, -1), weight, bias
         )  # (T, B, K, V)
-        prior = functional.linear(outputs, self.prior.weight.to(dtype)).float().log_softmax(-1)
-        return torch.logsumexp(logits.float().log_softmax(-1) + prior.unsqueeze(-1), dim=-2)
+        prior = functional.linear(outputs, self.prior.weight.to(dtype)).to(sums).log_softmax(-1)
+        return torch.logsumexp(logits.to(sums).log_softmax(-1) + prior.unsqueeze(-1), dim=-2)

@@ -114,8 +114,3 @@ def detach(state: StackState) -> StackState:
 def reset_streams(state: StackState, reset: Tensor) -> StackState:
     """The state with the streams in `reset` (B, bool) begun again from zero."""
     return tuple(zeros_like_state(layer, reset) for layer in state)
-
-
-def repeat_state(state: StackState, times: int) -> StackState:
-    """The state of one stream, (1, H) each, for `times` streams."""
-    return tuple(tuple(s.expand(times, *s.shape[1:]).clone() for s in layer) for layer in state)

@@ -87,17 +87,3 @@ class Logger:
     def _give_up(self, error: Exception) -> None:
         self.broken = str(error)
         notice(f"the log cannot be written ({error}); training goes on without it")
-
-
-class NoLogger(Logger):
-    """Of a process that writes nothing, because another one does."""
-
-    def __init__(self) -> None:
-        self.broken = None
-        self._board = None
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing was opened."""

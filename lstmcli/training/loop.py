@@ -6,28 +6,26 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from lstmcli.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.config.load import dump_config
 from lstmcli.errors import DivergedError
-from lstmcli.measures.gates import gate_statistics
 from lstmcli.notices import notice
 from lstmcli.training.clock import Clock, agree
-from lstmcli.training.course import settle
-from lstmcli.training.optimizer import add_noise
+from lstmcli.training.hooks import Evaluation
 from lstmcli.training.schedule import learning_rate, progress
 from lstmcli.training.session import Session
-from lstmcli.training.signals import StopSignals
+from lstmcli.training.set_back import settle
+from lstmcli.training.signals import Ended, StopSignals
 from lstmcli.training.state import seed_step
 from lstmcli.training.task import Score
+from lstmcli.training.update import HINT, update
 
 EVALUATIONS = 1 << 40
 """Where the seeds of evaluations begin, beyond those of steps."""
-NOISE = 1 << 41
-"""Where those of the gradient noise of several ranks begin."""
 
 
 def train(session: Session, stop: StopSignals) -> None:
@@ -57,15 +55,16 @@ def train(session: Session, stop: StopSignals) -> None:
             _save(session, clock)
             saved = _mark(session)
             agree(session.ranks, stop, clock)
-        if stop.asked:
+        if stop.asked and stop.asked is not Ended:
             raise stop.asked(_farewell(session))
-        if over:
+        if over or stop.asked:
             return
         _step(session, done, stop, clock)
-        if state.progress.step % session.config.telemetry.every == 0:
+        step = state.progress.step
+        if step % session.config.telemetry.every == 0:
             _log(session, interval, clock)
-        _log_gates(session)
-        session.console.step(state.progress.step, _progress(session, clock))
+        for hook in session.hooks:
+            stop.end(hook.on_step(step, _progress(session, clock)))
 
 
 def is_complete(session: Session) -> bool:
@@ -90,58 +89,14 @@ class _Interval:
 
 
 def _step(session: Session, done: float, stop: StopSignals, clock: Clock) -> None:
-    """One update on the next batch. Everything random in it follows from (seed, step, rank)."""
-    state, config, ranks = session.state, session.config, session.ranks
-    numbers = state.progress
-    seed_step(config.seed, numbers.step, ranks.rank)
+    """One update on the next batch, at the rate that the schedule has for it."""
+    numbers, config = session.state.progress, session.config
     rate = learning_rate(config.train, numbers.step, done, numbers.plateau_drops)
-    state.model.train()
-    measured = session.measure(numbers.step, state.carried)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate * measured.pace
-    share = ranks.share_of(measured.terms)
-    loss = measured.loss if share == 1.0 else measured.loss * share
-    loss.backward()  # type: ignore[no-untyped-call]
-    if config.train.gradient_noise:
-        if ranks.many:  # the same noise on every rank
-            seed_step(config.seed, NOISE + numbers.step)
-        add_noise(state.model.parameters(), config.train.gradient_noise, numbers.step)
-    norm = _clip(session)
-    shown = loss if measured.shown is None else measured.shown * share
-    found = agree(session.ranks, stop, clock, float(loss.detach()), float(shown.detach()))
-    _check_finite(session, [row[0] for row in found], norm)
-    state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
-    if state.average is not None:
-        state.average.update(numbers.step, done)
-    state.carried = measured.carried
-    numbers.step += 1
-    numbers.tokens += measured.size
-    numbers.loss_sum += sum(row[1] for row in found) / ranks.size
-    numbers.loss_count += 1
-    numbers.learning_rate, numbers.gradient_norm = rate, float(norm)
-
-
-def _clip(session: Session) -> Tensor:
-    """The norm of the whole gradient, which is then at most `clip_norm`."""
-    limit = session.config.train.clip_norm
-    parameters = [p for p in session.state.model.parameters() if p.grad is not None]
-    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
-
-
-def _check_finite(session: Session, losses: list[float], norm: Tensor) -> None:
-    """Every rank sees the losses of all, so all of them stop here."""
-    wrong = [rank for rank, loss in enumerate(losses) if not math.isfinite(loss)]
-    if not wrong and bool(torch.isfinite(norm)):
-        return
-    step = session.state.progress.step
-    kind = "loss" if wrong else "gradient"
-    where = f" of rank {wrong[0]}" if wrong and session.ranks.many else ""
-    raise DivergedError(
-        f"the {kind}{where} is not finite at step {step} (batch {step}); the update was not made",
-        f"last good checkpoint: {_last_good(session)}; "
-        "try a smaller train.learning_rate or train.clip_norm, or train.precision=fp32",
-    )
+    exchange = partial(agree, session.ranks, stop, clock)
+    try:
+        update(session.state, session.objective, config, rate, done, session.ranks, exchange)
+    except DivergedError as error:
+        raise DivergedError(error.message, f"last good checkpoint: {_last_good(session)}; {HINT}") from None
 
 
 def _check_weights(session: Session) -> None:
@@ -183,9 +138,10 @@ def _has_stopped_early(session: Session) -> bool:
 
 
 def _evaluate(session: Session, stop: StopSignals) -> bool:
-    """Validate, log, show something; whether this is the best so far. Interrupted, it leaves no trace."""
+    """Validate, and tell the hooks; whether this is the best so far. Interrupted, it leaves no trace."""
     state, numbers = session.state, session.state.progress
-    session.console.phase("evaluating")
+    for hook in session.hooks:
+        hook.on_evaluating(numbers.step)
     seed_step(session.config.seed, EVALUATIONS + numbers.step)  # some forecasts are drawn
     with state.average.in_place() if state.average is not None else nullcontext():
         score = _same_score(session, session.task.evaluate(lambda: stop.heard is not None))
@@ -193,11 +149,8 @@ def _evaluate(session: Session, stop: StopSignals) -> bool:
             return False
         numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
         improved = _note_score(session, score.loss)
-        session.logger.scalars(numbers.step, score.values)
-        session.console.evaluated(numbers.step, score.loss, improved)
-        if session.ranks.first:
-            session.task.show(numbers.step, session.logger, session.console)
-    session.logger.flush()
+        for hook in session.hooks:
+            stop.end(hook.on_evaluation(Evaluation(numbers.step, score.loss, score.values, improved)))
     return improved
 
 
@@ -242,18 +195,12 @@ def _log(session: Session, interval: _Interval, clock: Clock) -> None:
         f"speed/{_per_second(session)}": speed,
         "speed/seconds": seconds,
     }
-    session.logger.scalars(numbers.step, values)
-    session.console.logged(numbers.step, values)
+    for hook in session.hooks:
+        hook.on_log(numbers.step, values)
 
 
 def _per_second(session: Session) -> str:
     return "tokens_per_second" if session.task.unit == "symbols" else f"{session.task.unit}_per_second"
-
-
-def _log_gates(session: Session) -> None:
-    every, step = session.config.telemetry.gates_every, session.state.progress.step
-    if session.ranks.first and every is not None and (step % every == 0 or step == 1):
-        session.logger.scalars(step, gate_statistics(session.task.traces()))
 
 
 def _save(session: Session, clock: Clock) -> None:
@@ -264,23 +211,20 @@ def _save(session: Session, clock: Clock) -> None:
     if not session.ranks.first:
         return
     state.progress.seconds = clock.seconds()
-    session.console.phase("saving")
-    session.logger.flush()  # a resume expects the log of all steps up to the checkpoint
+    for hook in session.hooks:
+        hook.on_saving(state.progress.step)
     files = session.task.files() | {"config.yaml": dump_config(session.config)}
     step = state.progress.step
-    save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), state.document(), files))
+    folder = save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), state.document(), files))
     kept = (step, state.progress.best_step, session.resumed_from)
     protect = {number for number in kept if number is not None}
     if session.resumed_from is not None and not session.discarded:
         discard_after(run.checkpoints, session.resumed_from, notice, protect={step})
         settle(run)
         session.discarded = True
-    prune(
-        run.checkpoints,
-        session.config.checkpoint.keep,
-        protect,
-        notice,
-    )
+    prune(run.checkpoints, session.config.checkpoint.keep, protect, notice)
+    for hook in session.hooks:
+        hook.on_checkpoint(step, folder)
 
 
 def _farewell(session: Session) -> str:

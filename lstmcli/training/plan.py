@@ -18,9 +18,9 @@ from lstmcli.memory import size
 from lstmcli.rundir import RunDir
 from lstmcli.telemetry.console import Console
 from lstmcli.telemetry.logger import Logger
-from lstmcli.training.average import Average
 from lstmcli.training.session import Parts
-from lstmcli.training.state import Progress, TrainState, seed_step
+from lstmcli.training.state import TrainState
+from lstmcli.training.update import update
 
 TENSOR_HEADER = 110  # bytes of a tensor's name, shape and place in a file's header
 FILE_RECORD = 140  # bytes of a file's line in a checkpoint's manifest
@@ -62,8 +62,7 @@ class DiskPlan(NamedTuple):
 def plan_disk(parts: Parts, console: Console) -> DiskPlan:
     """Rehearse a run that has not begun. The model has changed afterwards: it is good for nothing else."""
     config, task = parts.config, parts.task
-    average = Average(task.model, config.train) if config.train.average else None
-    state = TrainState(task.model, parts.optimizer, task.start_state(), Progress(), average)
+    state = parts.first_state()
     seconds = _rehearse(state, parts)
     checkpoint = _checkpoint_bytes(state, task.files() | {"config.yaml": dump_config(config)})
     steps = _steps(config, task.steps_per_epoch, seconds)
@@ -76,17 +75,10 @@ def plan_disk(parts: Parts, console: Console) -> DiskPlan:
 
 
 def _rehearse(state: TrainState, parts: Parts) -> float:
-    """Two updates; the seconds of the second one."""
-    state.model.train()
-    for step in range(2):
+    """Two updates, of which the first compiles and makes room; the seconds of the second one."""
+    for _ in range(2):
         began = time.perf_counter()
-        seed_step(parts.config.seed, step)
-        measured = parts.task.loss(step, state.carried)
-        measured.loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.carried = measured.carried
-        float(measured.loss.detach())  # waits for the device
+        update(state, parts.task.loss, parts.config, parts.config.train.learning_rate)
     return time.perf_counter() - began
 
 

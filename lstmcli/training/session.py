@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,18 @@ from lstmcli.model.hardware import (
     set_path,
     use_threads,
 )
-from lstmcli.model.stack import StackState
 from lstmcli.notices import notice
 from lstmcli.rundir import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.telemetry.console import Console
-from lstmcli.telemetry.logger import Logger, NoLogger
+from lstmcli.telemetry.logger import Logger
 from lstmcli.training.average import Average
-from lstmcli.training.course import choose_checkpoint, set_back
 from lstmcli.training.distributed import ALONE, Ranks
+from lstmcli.training.hooks import Hooks, Record, Screen
 from lstmcli.training.optimizer import make_optimizer
-from lstmcli.training.state import Progress, TrainState, seed_step
-from lstmcli.training.task import Measured, Task
+from lstmcli.training.set_back import choose_checkpoint, set_back
+from lstmcli.training.state import Progress, TrainState, seed_step, tensors_of
+from lstmcli.training.task import Task
+from lstmcli.training.update import Objective
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
@@ -54,16 +55,12 @@ class Session:
     hardware: Hardware
     path: str
     state: TrainState
-    logger: Logger
-    console: Console
+    objective: Objective  # the task's loss, whose gradient all ranks share
+    hooks: list[Hooks]
     resumed_from: int | None = None
     discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
     ranks: Ranks = ALONE
-    together: Callable[..., Measured] | None = None  # the loss whose gradients all ranks share
-
-    def measure(self, step: int, carried: StackState) -> Measured:
-        """The forward pass of an update."""
-        return (self.together or self.task.loss)(step, carried)
+    broken_log: Callable[[], str | None] = lambda: None  # why part of the log is missing, if it is
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,12 @@ class Parts:
     path: str
     optimizer: torch.optim.Optimizer
     ranks: Ranks = ALONE
+
+    def first_state(self) -> TrainState:
+        """All that the run is at step 0."""
+        model, train = self.task.model, self.config.train
+        average = Average(model, train) if train.average else None
+        return TrainState(model, self.optimizer, self.task.start_state(), Progress(), average)
 
 
 def with_default_budget(config: Config) -> Config:
@@ -97,6 +100,8 @@ def assemble(
     use_threads(train.threads, ranks.launch.local_size)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
+    if manifest is not None and train.precision == "auto":
+        hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
     check_before_training(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
@@ -205,25 +210,21 @@ def _session(
     console.phase("compiling the cell")
     if needs_compiling(parts.task.stacks()[0]):
         parts.task.warm_up()
-    model = parts.task.model
-    average = Average(model, parts.config.train) if parts.config.train.average else None
-    state = TrainState(model, parts.optimizer, parts.task.start_state(), Progress(), average)
-    step = None
+    model, state, step = parts.task.model, parts.first_state(), None
     if checkpoint is not None:
-        state.restore(checkpoint.tensors, checkpoint.document, parts.ranks.part)
+        state.restore(tensors_of(checkpoint, model), checkpoint.document, parts.ranks.part)
         step = checkpoint.step
-    logger = _logger(parts, run, step, state.progress.evaluated_at == step)
-    stack.callback(logger.close)
-    return Session(
-        parts.config, run, parts.task, parts.hardware, parts.path, state, logger, console, step,
-        ranks=parts.ranks, together=parts.ranks.together(model, parts.task.loss),
+    objective = parts.ranks.together(model, parts.task.loss) or parts.task.loss
+    session = Session(
+        parts.config, run, parts.task, parts.hardware, parts.path, state, objective, [Screen(console)], step,
+        ranks=parts.ranks,
     )  # fmt: skip
-
-
-def _logger(parts: Parts, run: RunDir, step: int | None, evaluated: bool) -> Logger:
-    if not parts.ranks.first:
-        return NoLogger()
-    return Logger(run, parts.config, parts.task.model.layers, step, evaluated)
+    if parts.ranks.first:
+        logger = Logger(run, parts.config, model.layers, step, state.progress.evaluated_at == step)
+        stack.callback(logger.close)
+        session.hooks.insert(0, Record(logger, console))
+        session.broken_log = lambda: logger.broken
+    return session
 
 
 def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:

@@ -8,7 +8,12 @@ from types import FrameType, TracebackType
 
 from lstmcli.errors import Interrupted, Terminated
 
-CODES: tuple[type[Interrupted] | None, ...] = (None, Interrupted, Terminated)
+
+class Ended(Interrupted):
+    """A hook of the run asked for its end, which is not an error: this is never raised."""
+
+
+CODES: tuple[type[Interrupted] | None, ...] = (None, Ended, Interrupted, Terminated)
 """What several ranks tell each other; of different wishes the last of these holds."""
 
 
@@ -20,6 +25,7 @@ class StopSignals:
 
     def __init__(self, many: bool = False) -> None:
         self.heard: type[Interrupted] | None = None
+        self.reason: str | None = None  # why a hook of this rank asked for the end
         self._many, self._agreed = many, 0
         self._before: dict[int, object] = {}
 
@@ -27,14 +33,15 @@ class StopSignals:
     def asked(self) -> type[Interrupted] | None:
         return CODES[self._agreed] if self._many else self.heard
 
-    @asked.setter
-    def asked(self, reason: type[Interrupted] | None) -> None:
-        self.heard = reason
+    def end(self, reason: str | None) -> None:
+        """Ask for the end of the run, as a hook does; None: do not."""
+        if reason is not None:
+            self.heard, self.reason = self.heard or Ended, self.reason or reason
 
     @property
     def code(self) -> int:
         """What this rank was told, for the others."""
-        return CODES.index(self.heard) if self.heard in CODES else 1
+        return CODES.index(self.heard)
 
     def agree(self, codes: list[float]) -> None:
         """Take over what the ranks were told."""
@@ -58,7 +65,7 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
             self.heard = Terminated
-        elif self.heard is not None:
+        elif self.heard not in (None, Ended):
             raise KeyboardInterrupt
         else:
             self.heard = Interrupted

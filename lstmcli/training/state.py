@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmcli.checkpoint.store import check_tensors
+from lstmcli.checkpoint.store import Snapshot, check_tensors
 from lstmcli.errors import RunError
+from lstmcli.model.layers import former_names
 from lstmcli.model.stack import StackState
+from lstmcli.notices import notice
 from lstmcli.training.average import Average
 from lstmcli.training.task import AnyModel
 
@@ -110,6 +112,20 @@ def _own_tensors(model: AnyModel) -> dict[str, Tensor]:
     if model.settings.tie_weights and "head.weight" in found:
         del found["head.weight"]  # it is the embedding's
     return found
+
+
+def tensors_of(checkpoint: Snapshot, model: AnyModel) -> dict[str, Any]:
+    """A checkpoint's tensors under the names that the model has for them. One of an older format computes
+    what it computed when it was trained; that is said once."""
+    former = former_names(model) if checkpoint.format_version < 2 else {}
+    if not former:
+        return checkpoint.tensors
+    notice(
+        f"this checkpoint has format 1, which gave the equations of {model.settings.cell} its vectors in "
+        f"alphabetical order: {len(former)} tensors change names, so that it computes what it was trained as"
+    )
+    renamed = {f"{part}{old}": f"{part}{new}" for part in ("model.", "raw.") for old, new in former.items()}
+    return {renamed.get(name, name): value for name, value in checkpoint.tensors.items()}
 
 
 def load_model(model: AnyModel, tensors: dict[str, Tensor], prefix: str = "model.") -> None:

@@ -3,20 +3,17 @@ large, on the run's own model and batches."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lstmcli.config.schema import Config
-from lstmcli.errors import DataError
+from lstmcli.errors import DataError, DivergedError
 from lstmcli.pictures import INK, PALETTE, new_figure, picture_style
 from lstmcli.tables import Table
 from lstmcli.telemetry.console import Console
 from lstmcli.training.session import assemble
-from lstmcli.training.state import seed_step
+from lstmcli.training.update import update
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,24 +86,14 @@ def rate_test(
         DataError: the loss did not fall at any rate.
     """
     parts = assemble(config, Console(quiet=True))
-    model, optimizer, carried = parts.task.model, parts.optimizer, parts.task.start_state()
+    state = parts.first_state()
     rates, losses, smoothed, mean = list[float](), list[float](), list[float](), 0.0
     for step in range(steps):
         rate = low * (high / low) ** (step / max(1, steps - 1))
-        seed_step(config.seed, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        model.train()
-        measured = parts.task.loss(step, carried)
-        loss = float((measured.loss if measured.shown is None else measured.shown).detach())
-        if not math.isfinite(loss):
+        try:
+            loss = update(state, parts.task.loss, config, rate)
+        except DivergedError:
             break
-        measured.loss.backward()  # type: ignore[no-untyped-call]
-        if config.train.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        carried = measured.carried
         mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss
         rates.append(rate)
         losses.append(loss)

@@ -7,38 +7,17 @@ import os
 import signal
 import sys
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 from lstmcli.config.load import load_config
-from lstmcli.errors import DivergedError, Interrupted, LstmError
-from lstmcli.telemetry.console import Console
+from lstmcli.errors import LstmError
 from lstmcli.terminal import sanitize
-from lstmcli.training.loop import train
-from lstmcli.training.session import assemble, set_run_state, start
-from lstmcli.training.signals import StopSignals
+from lstmcli.training.execute import Job, execute
 
 
 def run_trial(folder: Path, name: str) -> None:
     """Train the run of a trial to its end. LstmError: it came to nothing."""
-    config = load_config(folder / "configs" / f"{name}.yaml")
-    state = "failed"
-    with ExitStack() as stack:
-        console = Console(quiet=True)
-        parts = assemble(config, console)
-        session = start(parts, name, name, console, stack, root=folder)
-        try:
-            with StopSignals() as stop, session.console:
-                train(session, stop)
-            state = "complete"
-        except DivergedError:
-            state = "diverged"
-            raise
-        except Interrupted:
-            state = "interrupted"
-            raise
-        finally:
-            set_run_state(session.run, state)
+    execute(Job(load_config(folder / "configs" / f"{name}.yaml"), name, name, folder))
 
 
 def main(folder: str, name: str) -> int:

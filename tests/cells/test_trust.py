@@ -160,6 +160,32 @@ def test_a_name_without_a_copy_is_not_imported(stranger):
     assert refused.code == 5 and not ran(stranger) and "holds no copy" in refused.err
 
 
+@pytest.mark.parametrize("file", ["lstmcli.cells.py", "lstmcli.py", "lstmcli.cells.base.py"])
+def test_a_file_that_is_called_as_the_package_is_not_the_package(stranger, file):
+    """Trust follows what is loaded, not the beginning of a name."""
+    (stranger.folder / "mine.py").rename(stranger.folder / file)
+    for folder in [stranger.path("r"), *stranger.path("r").glob("checkpoints/*")]:
+        config = folder / "config.yaml"
+        config.write_text(config.read_text().replace("cell: mine.py:Mine", f"cell: {file}:Mine"))
+        if folder != stranger.path("r"):
+            without_the_copy(folder)
+    for words in VERBS.values():
+        refused = stranger.lstm(*words)
+        assert refused.code == 5 and "--trust" in refused.err, refused.err
+    assert not ran(stranger)
+
+
+def without_the_copy(folder):
+    """The checkpoint as a stranger makes it: sound, and with no source to compare."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("cell.py", "cell.json"):
+        (folder / name).unlink()
+        del manifest["files"][name]
+    data = (folder / "config.yaml").read_bytes()
+    manifest["files"]["config.yaml"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_looking_for_a_module_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     inner = tmp_path / "outer_package" / "inner_package"

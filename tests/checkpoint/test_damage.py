@@ -114,7 +114,7 @@ def test_a_link_in_place_of_a_file(saved, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"format_version": 2}, "format version 2; this lstmcli reads version 1"),
+        ({"format_version": 3}, "format version 3; this lstmcli reads versions 1 to 2"),
         ({"format_version": None}, "no format_version"),
         ({"format_version": True}, "no format_version"),
         ({"step": 11}, "says step 11 in a folder named step_00000010"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
 from lstmcli.errors import Interrupted
 from lstmcli.experiments.grid import one_trial
-from lstmcli.experiments.trial import Watched, run_trial
+from lstmcli.experiments.trial import Watch, run_trial
 
 
 def run(desk, plan, name, folder=None):
@@ -98,23 +100,20 @@ def test_an_interrupted_trial_goes_on_where_it_was(desk, monkeypatch):
     plan = desk.plan()
     whole, _ = run(desk, plan, "wide-seed1", desk.place(plan, "whole"))
 
-    def loss(self, step, carried):
-        if step == 2:
-            self._stop.asked = Interrupted
-        return self._task.loss(step, carried)
+    def on_step(self, step, done):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
 
     folder = desk.place(plan, "cut")
     with monkeypatch.context() as patch:
-        patch.setattr(Watched, "loss", loss)
+        patch.setattr(Watch, "on_step", on_step)
         with pytest.raises(Interrupted):
             run(desk, plan, "wide-seed1", folder)
     assert not (folder / "wide-seed1" / "trial.json").exists()
     steps = []
-    monkeypatch.setattr(
-        Watched, "loss", lambda self, step, carried: steps.append(step) or self._task.loss(step, carried)
-    )
+    monkeypatch.setattr(Watch, "on_step", lambda self, step, done: steps.append(step))
     record, _ = run(desk, plan, "wide-seed1", folder)
-    assert steps == [3] and record["numbers"] == whole["numbers"]
+    assert steps == [4] and record["numbers"] == whole["numbers"]
 
 
 def test_what_a_killed_trial_left_without_a_checkpoint_is_begun_anew(desk):

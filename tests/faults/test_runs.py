@@ -223,7 +223,7 @@ def test_a_checkpoint_that_holds_nan_is_refused(lab):
         assert refused.code == 5 and "head.weight holds 1 values that are NaN" in refused.err
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None])
+@pytest.mark.parametrize("version", [3, 0, "1", None])
 def test_a_checkpoint_of_another_format_version(lab, version):
     lab.train("r", "train.max_steps=10")
     path = next(lab.path("r").glob("checkpoints/step_*/manifest.json"))
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_format_version(lab, version):
     refused = lab.lstm("generate", "r@10")
     assert refused.code == 5
     assert (
-        "format version 2; this lstmcli reads version 1" if version == 2 else "format_version"
+        "format version 3; this lstmcli reads versions 1 to 2" if version == 3 else "format_version"
     ) in refused.err
 
 

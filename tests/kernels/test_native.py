@@ -8,12 +8,14 @@ import stat
 import pytest
 import torch
 
+from lstmcli.errors import UsageError
 from lstmcli.kernels import build, native
 from lstmcli.kernels import compiled as door
 from lstmcli.kernels.compiled import compiled, compiler_available
+from lstmcli.kernels.operations import RECORDED
 from lstmcli.kernels.source import Source, source
 from lstmcli.kernels.trace import trace
-from lstmcli.kernels.values import Unsupported
+from lstmcli.kernels.values import Fault, Unsupported
 
 H = 16
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="needs a C++ compiler")
@@ -127,9 +129,65 @@ def test_what_the_kernels_do_not_know_goes_to_the_slower_compiler():
 def test_what_nothing_can_compile_runs_as_it_is_with_a_notice(monkeypatch):
     told = []
     monkeypatch.setattr(door, "notice", told.append)
+    monkeypatch.setattr(door, "_slower_ones", set())
 
     def function(x, into):
         into.copy_(x if float(x.max()) > 0 else -x)
 
     assert compiled(function, tensors()) is function
     assert len(told) == 1 and "cannot be compiled" in told[0]
+
+
+def mistaken(*_):
+    raise Fault("a mistake")
+
+
+@needs_compiler
+def test_a_fault_is_an_error_where_strict_and_a_told_slower_way_elsewhere(monkeypatch):
+    told = []
+    monkeypatch.setattr(door, "notice", told.append)
+    monkeypatch.setattr(door, "_slower_ones", set())
+    monkeypatch.setattr(door, "source", mistaken)
+    with pytest.raises(Fault, match="a mistake"):
+        compiled(double, tensors())
+    monkeypatch.setenv("LSTM_KERNELS", "")
+    kernel = compiled(double, given := tensors())
+    kernel(*given)
+    assert torch.equal(given[1], 2.0 * given[0])
+    assert len(told) == 1 and "TorchInductor" in told[0] and "a mistake" in told[0]
+
+
+@needs_compiler
+def test_what_is_no_expected_failure_is_raised_in_every_mode(monkeypatch):
+    monkeypatch.setenv("LSTM_KERNELS", "")
+    monkeypatch.setattr(door, "trace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compiled(double, tensors())
+
+
+@needs_compiler
+def test_a_rule_that_fails_is_a_fault(monkeypatch):
+    monkeypatch.setitem(RECORDED, "mul", lambda *_: {}["missing"])
+    with pytest.raises(Fault, match="the operation mul"):
+        trace(double, tensors())
+
+
+@needs_compiler
+def test_what_is_compiled_is_shown_with_its_text(folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(door, "notice", told.append)
+    monkeypatch.setenv("LSTM_KERNELS", "show")
+    compiled(double, tensors(), name="the cell Double")
+    (text,) = folder.glob("*.cpp")
+    assert told == [f"the cell Double, double: C++, {text}"]
+    assert text.read_text() == source(trace(double, tensors())).text
+
+
+def test_kernels_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("LSTM_KERNELS", "off")
+    assert compiled(double, tensors()) is double
+    assert not compiler_available()
+    assert door.why_uncompiled(torch.device("cpu")) == "LSTM_KERNELS=off"
+    monkeypatch.setenv("LSTM_KERNELS", "of")
+    with pytest.raises(UsageError, match="LSTM_KERNELS is 'of'"):
+        compiled(double, tensors())

@@ -114,7 +114,8 @@ def step(layer, x_t, state):
     recurrent = functional.linear(state[0], layer.weight_hh).chunk(len(cell.gates), -1)
     apart = [cell.gates.index(name) for name in cell.separate]
     z = [i if k in apart else i + r for k, (i, r) in enumerate(zip(inputs, recurrent, strict=True))]
-    return cell.pointwise((*z, *(recurrent[k] for k in apart)), state, *layer.vectors.values())
+    vectors = [layer.vectors[name] for name in cell.vectors]
+    return cell.pointwise((*z, *(recurrent[k] for k in apart)), state, *vectors)
 
 
 @pytest.mark.parametrize("path", ["engine", "loop"])

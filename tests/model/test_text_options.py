@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from lstmcli.config.schema import Model
+from lstmcli.inference.text.decoder import LSTMDecoder
 from lstmcli.inference.text.decoders import decoder_of_model, has_numpy_decoder
 from lstmcli.model.dropout import dropout
 from lstmcli.model.text import Penalties, TextModel
@@ -161,6 +162,38 @@ def test_text_is_generated_by_the_model_that_was_trained(option):
         found = torch.from_numpy(decoder.step(torch.tensor([symbol]).numpy(), state)).softmax(-1)
         wanted, torch_state = model.step(torch.tensor([symbol]), torch_state)
         torch.testing.assert_close(found, wanted.softmax(-1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("zoneout", [0.3, [0.6, 0.2]])
+def test_the_numpy_decoder_knows_zoneout(zoneout):
+    model = make(zoneout=zoneout, weight_drop=0.2, recurrent_dropout=0.2, dropout=0.2).float().eval()
+    model.products = torch.float32
+    assert has_numpy_decoder(model.settings)
+    decoder, ids = decoder_of_model(model), torch.randint(V, (T, 2))
+    assert isinstance(decoder, LSTMDecoder)
+    state, own, h, c = decoder.initial_state(2), dict(model.named_parameters()), [0.0, 0.0], [0.0, 0.0]
+    p_h, p_c = zoneout if isinstance(zoneout, list) else (zoneout, zoneout)
+    with torch.no_grad():
+        for symbols in ids:
+            x = own["embedding.weight"][symbols]
+            for k in range(2):
+                read = h[k] if isinstance(h[k], torch.Tensor) else torch.zeros(2, 8)
+                z = x @ own[f"layers.{k}.weight_ih"].T + read @ own[f"layers.{k}.weight_hh"].T
+                i, f, g, o = (z + own[f"layers.{k}.bias"]).chunk(4, -1)
+                new = f.sigmoid() * c[k] + i.sigmoid() * g.tanh()
+                h[k] = x = p_h * read + (1 - p_h) * o.sigmoid() * new.tanh()
+                c[k] = p_c * c[k] + (1 - p_c) * new
+            wanted = x @ own["head.weight"].T + own["head.bias"]
+            found = torch.from_numpy(decoder.step(symbols.numpy(), state))
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_setting_that_the_numpy_decoder_does_not_name_goes_the_general_way():
+    class Later(Model):
+        highway: bool = False
+
+    assert has_numpy_decoder(Model(**SMALL)) and not has_numpy_decoder(Later(**SMALL))
+    assert not has_numpy_decoder(Model(**SMALL, zoneout=[0.1, 0.1, 0.1]))
 
 
 def test_every_parameter_learns_with_all_options_on():

@@ -57,9 +57,9 @@ PLACES = {
     "os:mkdir": 14,
     "os:unlink": 60,
     "lstmcli.training.loop:_step": STEPS,
-    "lstmcli.training.loop:_clip": STEPS,
+    "lstmcli.training.update:clip": STEPS,
     "lstmcli.training.loop:_log": STEPS // 3,
-    "lstmcli.training.loop:gate_statistics": STEPS // 6,
+    "lstmcli.training.hooks:gate_statistics": STEPS // 6,
     "lstmcli.training.loop:_evaluate": STEPS // 8 + 1,
     "lstmcli.training.loop:_note_score": STEPS // 8 + 1,
     "lstmcli.training.loop:save_checkpoint": 9,
@@ -67,7 +67,7 @@ PLACES = {
     "lstmcli.telemetry.metrics:MetricsFile.write": 20,
     "lstmcli.telemetry.tensorboard:TensorBoard.scalars": 20,
     "lstmcli.telemetry.logger:Logger.flush": 14,
-    "lstmcli.training.session:set_run_state": 2,
+    "lstmcli.training.execute:set_run_state": 2,
     "lstmcli.training.state:TrainState.restore": 1,
 }
 """Functions, and about how often a whole run calls them."""

@@ -11,6 +11,7 @@ import torch
 
 from lstmcli.inference.text.evaluate import Score
 from lstmcli.training import loop, text
+from lstmcli.training import update as updates
 
 
 def weights_are_finite(lab, run):
@@ -45,28 +46,28 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(lab, monkeypatch, val
 
 def test_nothing_is_updated_by_a_loss_that_is_not_finite(lab, monkeypatch):
     seen = {}
-    original = loop._check_finite
+    original = updates.check_finite
 
-    def spy(session, loss, norm):
-        before = {k: v.clone() for k, v in session.state.model.state_dict().items()}
-        carried = session.state.carried
+    def spy(state, losses, norm):
+        before = {k: v.clone() for k, v in state.model.state_dict().items()}
+        carried = state.carried
         try:
-            original(session, loss, norm)
+            original(state, losses, norm)
         except Exception:
-            seen.update(session=session, before=before, carried=carried)
+            seen.update(state=state, before=before, carried=carried)
             raise
 
-    monkeypatch.setattr(loop, "_check_finite", spy)
+    monkeypatch.setattr(updates, "check_finite", spy)
     break_loss_at(monkeypatch, 4, math.nan)
     assert lab.lstm("train", "config.yaml", "--run", "r").code == 6
-    state = seen["session"].state
+    state = seen["state"]
     assert state.progress.step == 4 and state.carried is seen["carried"]
     for name, value in state.model.state_dict().items():
         assert torch.equal(value, seen["before"][name])
 
 
 def test_a_gradient_that_is_not_finite_is_named_as_such(lab, monkeypatch):
-    monkeypatch.setattr(loop, "_clip", lambda session: torch.tensor(math.inf))
+    monkeypatch.setattr(updates, "clip", lambda state, limit: torch.tensor(math.inf))
     failed = lab.lstm("train", "config.yaml", "--run", "r")
     assert failed.code == 6 and "gradient is not finite at step 0" in failed.err
     assert "none yet" in failed.err

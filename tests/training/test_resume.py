@@ -246,3 +246,66 @@ def test_a_checkpoint_is_never_ahead_of_the_log(lab, monkeypatch):
     assert calls[0] == "flush" and all(
         before == "flush" for before, call in pairwise(calls) if call == "save"
     )
+
+
+FORMER = """
+from pathlib import Path
+from lstmcli.cells import GatedCell
+
+DECLARED = ("bias", "peep", "scale") if Path("before").exists() else ("scale", "bias", "peep")
+
+class Cell(GatedCell):
+    gates = ("candidate",)
+    vectors = {name: {"scale": 1.0, "bias": 0.0, "peep": 0.5}[name] for name in DECLARED}
+
+    def pointwise(self, z, state, *vectors):
+        h = (vectors[0] * z[0] + vectors[1] + vectors[2] * state[0]).tanh()
+        return (h,), (h,)
+"""
+"""Its vectors by position, as format 1 gave them: with the file `before` declared in alphabetical order, as
+which the others were taken."""
+RENAMED = {"bias": "scale", "peep": "bias", "scale": "peep"}
+
+
+def in_format_1(run):
+    for path in run.glob("checkpoints/step_*/manifest.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
+
+
+def test_a_checkpoint_of_format_1_computes_and_resumes_as_it_was_trained(lab):
+    """Format 1 handed vectors over in alphabetical order: what such a run has learned as the first of the
+    alphabet is what the cell takes for the first that it declares."""
+    (lab.folder / "cell.py").write_text(FORMER)
+    (lab.folder / "before").touch()
+    words = ["model.cell=cell.py:Cell", "model.path=engine", "model.dropout=0.2", "train.average=0.9"]
+    lab.train("straight", *words)
+    stopped_at(lab, "former", HALF, *words)
+    (lab.folder / "before").unlink()
+    in_format_1(lab.path("former"))
+    text = ["--prompt", "the", "--seed", "1", "--length", "60"]
+    resumed = lab.lstm("train", "--resume", "former")
+    assert resumed.code == 0 and resumed.err.count("format 1") == 1, resumed.err
+    found, wanted = lab.checkpoint("former"), lab.checkpoint("straight")
+    assert found.format_version == 2 and found.tensors.keys() == wanted.tensors.keys()
+    for name, value in wanted.tensors.items():
+        *place, last = name.split(".")
+        own = ".".join([*place, RENAMED[last]]) if place[-1:] == ["vectors"] else name
+        assert np.array_equal(found.tensors[own], value), name
+    assert lab.metrics("former") == lab.metrics("straight")
+    said = lab.lstm("generate", "former", *text).out
+    in_format_1(lab.path("straight"))
+    former = lab.lstm("generate", "straight", *text)
+    assert former.out == said and former.err.count("format 1") == 1
+    assert (
+        lab.lstm("eval", "straight", "--json").json["loss"]
+        == lab.lstm("eval", "former", "--json").json["loss"]
+    )
+
+
+def test_a_resume_says_why_the_precision_is_what_it_was(lab):
+    lab.train("auto", "train.precision=auto")
+    manifest = json.loads((lab.path("auto") / "manifest.json").read_text())
+    words = f"in {manifest['precision']} (as at the start: {manifest['precision_reason']})"
+    assert words in lab.lstm("train", "--resume", "auto", "train.max_steps=25").err.replace("\n", " ")
+    lab.train("given")
+    assert "in fp32 (as configured)" in lab.lstm("train", "--resume", "given", "train.max_steps=25").err

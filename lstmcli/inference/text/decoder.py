@@ -101,6 +101,8 @@ class LSTMDecoder:
         i, f, o = sigmoid(W x + U h + b)      g = tanh(W x + U h + b)
         c' = f * c + i * g                    h' = o * tanh(c')
 
+    With zoneout a unit keeps a share of its old state, as a model in evaluation does (Krueger et al. 2017).
+
     Inside, the gates are in the order i, f, o, g, and the rows of i, f and o are halved, for
     sigmoid(x) = tanh(x / 2) / 2 + 1/2: one tanh serves all four gates and cannot overflow.
 
@@ -108,7 +110,9 @@ class LSTMDecoder:
     equal but for rounding above.
     """
 
-    def __init__(self, tensors: Tensors):
+    def __init__(self, tensors: Tensors, zoneout: tuple[float, float] = (0.0, 0.0)):
+        """`zoneout`: the share of the old hidden and of the old cell state in the new ones."""
+        self._kept = np.array(zoneout, dtype=np.float32)
         embedding = _tensor(tensors, "embedding.weight", None, None)  # (V, E)
         self.symbols, width = embedding.shape
         self.num_layers = _count_layers(tensors)
@@ -145,6 +149,7 @@ class LSTMDecoder:
     def step(self, ids: Ids, state: LSTMState) -> Floats:
         """Read ids (N,), update ``state`` in place, return logits (N, V): a buffer of ``state``."""
         addend = self._read(ids, state)
+        zoned = bool(self._kept.any())
         gates, by_text, sigmoids = state.gates, state.gates_by_text, state.sigmoids
         for layer, (columns, hidden, cell) in enumerate(state.layers):
             np.matmul(self._weights[layer], columns, out=state.gates_out)
@@ -152,11 +157,16 @@ class LSTMDecoder:
             np.tanh(gates, out=gates)
             np.multiply(sigmoids, HALF, out=sigmoids)
             np.add(sigmoids, HALF, out=sigmoids)
+            if zoned:
+                old_hidden, old_cell = hidden * self._kept[0], cell * self._kept[1]
             np.multiply(cell, state.f, out=cell)
             np.multiply(state.g, state.i, out=state.g)
             np.add(cell, state.g, out=cell)
             np.tanh(cell, out=hidden)
             np.multiply(hidden, state.o, out=hidden)
+            if zoned:
+                np.add(hidden * (1 - self._kept[0]), old_hidden, out=hidden)
+                np.add(cell * (1 - self._kept[1]), old_cell, out=cell)
         np.matmul(self._head, state.top_columns, out=state.logits_out)
         np.add(state.logits, self._head_bias, out=state.logits)
         return state.logits.T
