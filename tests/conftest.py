@@ -115,8 +115,8 @@ class Lab:
 
     def lstm(self, *words: object, stdin: bytes = b"") -> Outcome:
         """`lstm WORDS` in this process."""
-        from lstmcli import notices
         from lstmcli.cli.app import main
+        from lstmcli.core import notices
 
         notices._said.clear()  # "once per process", and each command is a process
         if trust := sys.modules.get("lstmcli.cells.trust"):
@@ -222,7 +222,7 @@ class Lab:
 
     def checkpoint(self, run: str, step: int | None = None) -> Any:
         """The snapshot of a step (default: the highest), as NumPy arrays."""
-        from lstmcli.checkpoint.store import read_checkpoint, step_name
+        from lstmcli.run.checkpoint.store import read_checkpoint, step_name
 
         number = self.steps(run)[-1] if step is None else step
         return read_checkpoint(self.path(run) / "checkpoints" / step_name(number), framework="numpy")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lstmcli
-from lstmcli.errors import LstmError, RunError, UsageError
+from lstmcli.core.errors import LstmError, RunError, UsageError
 
 
 def in_fresh_python(code, folder):

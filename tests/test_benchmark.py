@@ -3,7 +3,7 @@
 import pytest
 
 from lstmcli.benchmark.compare import Shape, bench_generate, bench_telemetry, bench_train
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 TINY = Shape(hidden=8, layers=1, batch=2, window=4)
 

@@ -39,7 +39,7 @@ import numpy  # noqa: F401
 import torch
 
 import lstmcli.api
-import lstmcli.training.loop  # noqa: F401
+import lstmcli.run.loop  # noqa: F401
 from lstmcli.cli.app import main as lstm
 
 

@@ -20,7 +20,7 @@ from lstmcli.benchmark.compare import Shape, all_in_turn, batches, machine, our_
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import CellClass, GatedCell, ScanCell
 from lstmcli.cells.zoo.lstm import LSTM
-from lstmcli.model.hardware import choose_hardware
+from lstmcli.engine.hardware import choose_hardware
 
 OWN = "own"
 LONG = 4096
@@ -29,7 +29,7 @@ FIRST_STEP = """
 import time
 from lstmcli.benchmark.compare import Shape, our_config, our_model, train_ours
 from lstmcli.benchmark.cells import OwnLSTM
-from lstmcli.model.hardware import choose_hardware
+from lstmcli.engine.hardware import choose_hardware
 shape, hardware = Shape(), choose_hardware("auto", "auto")
 model, _ = our_model(our_config(shape, "engine"), shape, hardware, OwnLSTM)
 started = time.perf_counter()

@@ -18,20 +18,20 @@ from torch import Tensor
 from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
 from lstmcli.cells.base import CellClass
 from lstmcli.config.schema import Config, Data, Evaluation, Model, Telemetry, Train
-from lstmcli.inference.text.decoders import decoder_of_model
-from lstmcli.inference.text.sampling import Sampler
-from lstmcli.measures.gates import gate_statistics, text_traces
-from lstmcli.measures.gradients import gradient_norms
-from lstmcli.model.hardware import Hardware, choose_hardware, choose_path, set_path, wait
-from lstmcli.model.stack import StackState, detach
-from lstmcli.model.text import TextModel
-from lstmcli.rundir import RunDir
-from lstmcli.telemetry.logger import Logger
-from lstmcli.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives
-from lstmcli.training.optimizer import make_optimizer
-from lstmcli.training.state import Progress, TrainState
-from lstmcli.training.task import Measured
-from lstmcli.training.update import update
+from lstmcli.engine.hardware import Hardware, choose_hardware, choose_path, set_path, wait
+from lstmcli.engine.measures.gates import gate_statistics, text_traces
+from lstmcli.engine.measures.gradients import gradient_norms
+from lstmcli.engine.stack import StackState, detach
+from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.sampling import Sampler
+from lstmcli.run.directory import RunDir
+from lstmcli.run.optimizer import make_optimizer
+from lstmcli.run.state import Progress, TrainState
+from lstmcli.run.task import Measured
+from lstmcli.run.telemetry.logger import Logger
+from lstmcli.run.telemetry.looks import STEPS, STREAMS, gates_figure, gradients_figure, half_lives
+from lstmcli.run.update import update
 
 LOSS_TAGS = ("loss", "bpc", "learning_rate", "gradient_norm", "epoch", "tokens_per_second", "seconds")
 """As many scalars as the training loop logs at once."""

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from lstmcli.benchmark.compare import in_turn, machine
 from lstmcli.config.schema import Config, Data, Forecast, Model, Train
-from lstmcli.model.hardware import choose_hardware, choose_path, set_path
-from lstmcli.training.optimizer import make_optimizer
-from lstmcli.training.series import SeriesTask
-from lstmcli.training.state import Progress, TrainState
-from lstmcli.training.update import update
+from lstmcli.engine.hardware import choose_hardware, choose_path, set_path
+from lstmcli.kinds.series.task import SeriesTask
+from lstmcli.run.optimizer import make_optimizer
+from lstmcli.run.state import Progress, TrainState
+from lstmcli.run.update import update
 
 SERIES, STEPS = 200, 1000
 CONTEXT, HORIZON, PATCH = 96, 24, 24

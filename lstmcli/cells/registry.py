@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
-from lstmcli.errors import ConfigError
-from lstmcli.notices import notice
+from lstmcli.core.errors import ConfigError
+from lstmcli.core.notices import notice
 
 BUILT_IN = {
     "lstm": "lstmcli.cells.zoo.lstm:LSTM",

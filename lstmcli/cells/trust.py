@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from lstmcli.checkpoint.files import read_json, write_json_atomic
-from lstmcli.errors import LstmError
-from lstmcli.notices import notice
+from lstmcli.core.errors import LstmError
+from lstmcli.core.files import read_json, write_json_atomic
+from lstmcli.core.notices import notice
 
 MOST = 1000  # records that are kept, the newest
 FIELDS = ("cell", "class", "origin", "sha256")

@@ -29,8 +29,8 @@ from lstmcli.cli import (
     validate,
 )
 from lstmcli.cli.inspect import gates, gradients, memory, units
-from lstmcli.errors import LstmError
-from lstmcli.terminal import sanitize
+from lstmcli.core.errors import LstmError
+from lstmcli.core.terminal import sanitize
 
 
 def main(arguments: list[str] | None = None) -> None:

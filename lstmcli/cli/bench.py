@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_rows
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 
 def command(

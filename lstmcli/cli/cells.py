@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_line, print_rows
-from lstmcli.errors import ConfigError, UsageError
+from lstmcli.core.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from lstmcli.cells.base import CellClass
-    from lstmcli.checks.speed import Speed
+    from lstmcli.engine.checks.speed import Speed
 
 WIDTH = 512
 """Units and inputs of the layer whose parameters are counted."""
@@ -97,7 +97,7 @@ def _entry(name: str, cell: CellClass, speed: Speed | None = None) -> dict[str, 
 
 
 def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
-    from lstmcli.checks.speed import measure
+    from lstmcli.engine.checks.speed import measure
 
     width = max(len(name) for name in classes) + 12
     say = sys.stderr
@@ -131,7 +131,7 @@ def _show(name: str, as_json: bool) -> None:
 
 def _check(name: str, hidden: int, as_json: bool) -> None:
     from lstmcli.cells import find_cell
-    from lstmcli.checks.check import check_cell
+    from lstmcli.engine.checks.check import check_cell
 
     cell = find_cell(name)
     verdicts = []
@@ -155,8 +155,8 @@ def _check(name: str, hidden: int, as_json: bool) -> None:
 def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
     """Speeds of the cell and of the stock LSTM; nothing where the cell does not run in that size."""
     from lstmcli.cells.registry import place_of
-    from lstmcli.checks.speed import STOCK, measure
-    from lstmcli.notices import notice
+    from lstmcli.core.notices import notice
+    from lstmcli.engine.checks.speed import STOCK, measure
 
     try:
         found = measure({name: cell}, rounds=9)
@@ -167,7 +167,7 @@ def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
 
 
 def _speed_line(speeds: dict[str, Any]) -> str:
-    from lstmcli.checks.speed import BATCH, HIDDEN, STEPS
+    from lstmcli.engine.checks.speed import BATCH, HIDDEN, STEPS
 
     cell, stock = speeds["cell"], speeds["stock"]
     return (

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.cli.output import print_json, print_line, print_text
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.api.sequences import ClassifierRun, Prediction
+    from lstmcli.kinds.sequence.trained import ClassifierRun, Prediction
 
 LIKELIEST = 5
 """Classes that are shown of one text."""

@@ -11,11 +11,11 @@ import typer
 from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_line
 from lstmcli.cli.trust import Trust
-from lstmcli.errors import UsageError
-from lstmcli.tables import to_text
+from lstmcli.core.errors import UsageError
+from lstmcli.core.tables import to_text
 
 if TYPE_CHECKING:
-    from lstmcli.inference.text.report import Beside
+    from lstmcli.kinds.text.report import Beside
 
 USES = {
     "text": ("data", "split", "protocol", "dynamic", "dynamic_rate", "mix", "temperature"),
@@ -80,8 +80,8 @@ def command(
       lstm eval copy --length 100 --length 200
     """
     from lstmcli.api import Run, load
-    from lstmcli.api.sequences import ClassifierRun, SyntheticRun
-    from lstmcli.telemetry.console import Console
+    from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
+    from lstmcli.run.telemetry.console import Console
 
     console = Console()
 
@@ -119,8 +119,8 @@ def command(
 
 
 def _beside(dynamic: bool, rate: float | None, mix: list[str], temperature: str | None) -> Beside:
-    from lstmcli.inference.text.dynamic import Dynamics
-    from lstmcli.inference.text.report import Beside
+    from lstmcli.kinds.text.dynamic import Dynamics
+    from lstmcli.kinds.text.report import Beside
 
     if rate is not None and not (dynamic and rate > 0.0):
         raise UsageError("--dynamic-rate goes with --dynamic, and must be above 0")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_rows
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.experiments.grid import Plan, Trial
@@ -61,7 +61,7 @@ def command(
         _list(as_json)
         return
     plan, todo, folder = _prepare(name, overrides, seeds, quick, run, resume)
-    from lstmcli.telemetry.console import Console
+    from lstmcli.run.telemetry.console import Console
 
     results = _conduct(plan, todo, folder, _jobs(jobs, todo), Console())
     _write(results, folder, out)
@@ -76,7 +76,7 @@ def _complain(results: Results, folder: Path) -> None:
     """A trial that came to nothing is an error, after all that could be shown has been."""
     failed = [record for record in results.records if record["state"] == "failed"]
     if failed:
-        from lstmcli.errors import RunError
+        from lstmcli.core.errors import RunError
 
         raise RunError(
             f"{len(failed)} of {len(results.records)} trials failed, first {failed[0]['trial']}: "
@@ -118,7 +118,7 @@ def _prepare(
 ) -> tuple[Plan, list[Trial], Path]:
     from lstmcli.experiments.conduct import make_folder
     from lstmcli.experiments.grid import load_plan, make_plan, trials
-    from lstmcli.rundir import RUNS
+    from lstmcli.run.directory import RUNS
 
     if resume is not None:
         if name or overrides or seeds or quick or run:
@@ -148,7 +148,7 @@ def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: An
 
     from lstmcli.experiments.conduct import conduct
     from lstmcli.experiments.results import Results, describe
-    from lstmcli.telemetry.console import duration
+    from lstmcli.run.telemetry.console import duration
 
     console.line(f"{plan.experiment.title}: {len(todo)} trials, {jobs or 1} at a time, in {folder}")
     found: dict[str, dict[str, Any]] = {}
@@ -172,8 +172,8 @@ def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: An
 
 def _write_tables(results: Results, folder: Path) -> bytes:
     """results.json and results.md, which is returned."""
-    from lstmcli.rundir import write_atomic, write_json_atomic
-    from lstmcli.tables import to_markdown
+    from lstmcli.core.tables import to_markdown
+    from lstmcli.run.directory import write_atomic, write_json_atomic
 
     page = "\n".join(to_markdown(table) for table in results.tables()).encode()
     write_json_atomic(folder / "results.json", results.document())
@@ -183,9 +183,9 @@ def _write_tables(results: Results, folder: Path) -> bytes:
 
 def _write(results: Results, folder: Path, out: Path | None) -> None:
     """results.json, results.md and figure.png in the directory, and by the experiment's name in `out`."""
-    from lstmcli.errors import ResourceError
-    from lstmcli.pictures import save_figure
-    from lstmcli.rundir import write_atomic
+    from lstmcli.core.errors import ResourceError
+    from lstmcli.core.pictures import save_figure
+    from lstmcli.run.directory import write_atomic
 
     page = _write_tables(results, folder)
     figure = results.figures()["figure"]
@@ -202,7 +202,7 @@ def _write(results: Results, folder: Path, out: Path | None) -> None:
 def _print(results: Results, folder: Path) -> None:
     import sys
 
-    from lstmcli.tables import to_text
+    from lstmcli.core.tables import to_text
 
     print("\n".join(to_text(table) for table in results.tables()), end="")
     print(f"wrote {folder}/results.json, results.md and figure.png", file=sys.stderr)

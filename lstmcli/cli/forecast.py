@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.cli.output import print_json, print_line, print_text
 
 if TYPE_CHECKING:
-    from lstmcli.api.series import SeriesRun
-    from lstmcli.inference.series.forecast import Forecast
+    from lstmcli.kinds.series.forecast import Forecast
+    from lstmcli.kinds.series.trained import SeriesRun
 
 FEW = 3
 """Pictures in the terminal."""
@@ -29,7 +29,7 @@ def write_forecast(
 ) -> None:
     """Forecast, and write what was asked for. Without files and --json, CSV goes to standard output, or,
     on a terminal, a picture of the first series."""
-    from lstmcli.inference.series.plot import plot_forecasts
+    from lstmcli.kinds.series.plot import plot_forecasts
 
     made = run.forecast(horizon, data, samples, 0 if seed is None else seed)
     if output is not None:
@@ -51,7 +51,7 @@ def _result(run: SeriesRun, made: Forecast) -> dict[str, Any]:
 
 
 def _show(made: Forecast, written: list[Path]) -> None:
-    from lstmcli.inference.series.terminal_plot import terminal_plot
+    from lstmcli.kinds.series.terminal_plot import terminal_plot
 
     width = shutil.get_terminal_size().columns
     unicode = "utf" in (sys.stdout.encoding or "").lower()

@@ -11,10 +11,10 @@ import typer
 from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json, print_text
 from lstmcli.cli.trust import Trust
-from lstmcli.errors import DataError, UsageError
+from lstmcli.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.inference.text.generate import Sample
+    from lstmcli.kinds.text.generate import Sample
 
 USES = {
     "text": (
@@ -91,10 +91,10 @@ def command(
         "seed": _fresh_seed() if seed is None else seed,
     }
     from lstmcli.api import Run, load
-    from lstmcli.api.sequences import ClassifierRun, SyntheticRun
-    from lstmcli.inference.text.clamp import parse_clamp
-    from lstmcli.inference.text.generate import GenerateOptions, notices
-    from lstmcli.notices import notice
+    from lstmcli.core.notices import notice
+    from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
+    from lstmcli.kinds.text.clamp import parse_clamp
+    from lstmcli.kinds.text.generate import GenerateOptions, notices
 
     checked = GenerateOptions(**options)  # type: ignore[arg-type]
     clamps = [parse_clamp(each) for each in clamp or ()]

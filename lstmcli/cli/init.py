@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lstmcli.cli.output import print_line
-from lstmcli.errors import DataError, ResourceError, UsageError
+from lstmcli.core.errors import DataError, ResourceError, UsageError
 
 TABLES = (".csv", ".tsv", ".parquet")
 SHEETS = (".xlsx", ".xls", ".ods")
@@ -91,7 +91,7 @@ checkpoint:
 
 def propose_table(file: Path) -> str:
     """A config for the series in the table. DataError, UsageError: it cannot be read, or not as series."""
-    from lstmcli.data.series.propose import propose_series
+    from lstmcli.kinds.series.propose import propose_series
 
     found = propose_series(file)
     several = f"{found.series:,} series of about" if found.series > 1 else "one series of"

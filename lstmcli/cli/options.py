@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.api import AnyRun

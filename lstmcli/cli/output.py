@@ -7,7 +7,7 @@ import math
 import sys
 from typing import Any
 
-from lstmcli.terminal import one_line, sanitize
+from lstmcli.core.terminal import one_line, sanitize
 
 
 def print_json(result: Any) -> None:

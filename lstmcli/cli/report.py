@@ -45,8 +45,8 @@ def command(
       lstm report shakespeare --output shakespeare.html --no-eval
     """
     from lstmcli.api import load
-    from lstmcli.insight.report import Wanted, write_report
-    from lstmcli.telemetry.console import Console
+    from lstmcli.inspect.report import Wanted, write_report
+    from lstmcli.run.telemetry.console import Console
 
     console = Console()
     loaded = load(run, trust)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_line
-from lstmcli.errors import UsageError
-from lstmcli.tables import Table, to_text
+from lstmcli.core.errors import UsageError
+from lstmcli.core.tables import Table, to_text
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
-    from lstmcli.rundir import RunDir, RunSummary
+    from lstmcli.run.directory import RunDir, RunSummary
 
 
 def command(
@@ -45,8 +45,8 @@ def command(
 
 
 def _list(as_json: bool) -> None:
-    from lstmcli.rundir import list_runs
-    from lstmcli.telemetry.console import duration
+    from lstmcli.run.directory import list_runs
+    from lstmcli.run.telemetry.console import duration
 
     found = list_runs()
     if as_json:
@@ -67,8 +67,8 @@ def _list(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from lstmcli.checkpoint.store import checkpoints
     from lstmcli.config.load import dump_config
+    from lstmcli.run.checkpoint.store import checkpoints
 
     run, config, summary = _read(name)
     kept = sorted(checkpoints(run.checkpoints))
@@ -106,15 +106,15 @@ def _compare(names: list[str], as_json: bool) -> None:
 
 def _read(name: str) -> tuple[RunDir, Config, RunSummary]:
     from lstmcli.config.load import load_config
-    from lstmcli.rundir import find_run, summary_of
+    from lstmcli.run.directory import find_run, summary_of
 
     run = find_run(name)
     return run, load_config(run.config_path), summary_of(run)
 
 
 def _facts(run: RunDir, summary: RunSummary) -> dict[str, Any]:
-    from lstmcli.rundir import read_json
-    from lstmcli.telemetry.metrics import read_metrics
+    from lstmcli.run.directory import read_json
+    from lstmcli.run.telemetry.metrics import read_metrics
 
     manifest = read_json(run.manifest_path)
     records = read_metrics(run.metrics_path)

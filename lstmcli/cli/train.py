@@ -9,14 +9,14 @@ import typer
 
 from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust, trust_run
-from lstmcli.errors import UsageError
-from lstmcli.notices import route_notices
+from lstmcli.core.errors import UsageError
+from lstmcli.core.notices import route_notices
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
-    from lstmcli.rundir import RunDir
-    from lstmcli.telemetry.console import Console
-    from lstmcli.training.execute import Outcome
+    from lstmcli.run.directory import RunDir
+    from lstmcli.run.execute import Outcome
+    from lstmcli.run.telemetry.console import Console
 
 
 def command(
@@ -54,9 +54,9 @@ def command(
         trust_run(resume)
     resumed, which = (None, None) if resume is None else _find(resume)
     config = _read(config_path, resumed, overrides)  # before torch is imported: errors come at once
-    from lstmcli.telemetry.console import Console
-    from lstmcli.training.execute import Job, execute, rehearse
-    from lstmcli.training.launch import read_launch
+    from lstmcli.run.execute import Job, execute, rehearse
+    from lstmcli.run.launch import read_launch
+    from lstmcli.run.telemetry.console import Console
 
     launch = read_launch()
     console = Console(quiet=launch.rank > 0)
@@ -74,7 +74,7 @@ def command(
 
 
 def _find(reference: str) -> tuple[RunDir, str | None]:
-    from lstmcli.rundir import find_run, split_reference
+    from lstmcli.run.directory import find_run, split_reference
 
     name, which = split_reference(reference)
     return find_run(name), which
@@ -100,7 +100,7 @@ def split_words(words: list[str]) -> tuple[str | None, list[str]]:
 def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
     if outcome.was_complete:
         return
-    from lstmcli.telemetry.console import duration
+    from lstmcli.run.telemetry.console import duration
 
     run, result, best = outcome.run, outcome.numbers, outcome.numbers["best"]["loss"]
     said = "no validation" if best is None else f"best validation loss {best:.4f}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the source of a cell that came with the run, whoever wrote it.")
@@ -16,7 +16,7 @@ Trust = Annotated[
 def trust_run(reference: str | None) -> None:
     """Trust the run that is resumed."""
     from lstmcli.cells.trust import allow
-    from lstmcli.rundir import find_run, split_reference
+    from lstmcli.run.directory import find_run, split_reference
 
     if reference is None:
         raise UsageError("--trust goes with --resume: the cell of a new run is your own choice")

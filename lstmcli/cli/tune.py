@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.output import print_json, print_line
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -53,7 +53,7 @@ def command(
       lstm tune --resume runs/tune-my-20260101-120000 --minutes 30
     """
     if plot is not None:
-        from lstmcli.pictures import check_suffix
+        from lstmcli.core.pictures import check_suffix
 
         check_suffix(plot)
     if rates:
@@ -74,9 +74,9 @@ def _config(words: list[str]) -> tuple[str, Config]:
 
 
 def _test_rates(words: list[str], plot: Path | None, as_json: bool) -> None:
-    from lstmcli.pictures import save_figure
-    from lstmcli.tables import to_text
-    from lstmcli.telemetry.console import Console
+    from lstmcli.core.pictures import save_figure
+    from lstmcli.core.tables import to_text
+    from lstmcli.run.telemetry.console import Console
     from lstmcli.tuning.rates import rate_test
 
     _, config = _config(words)
@@ -105,7 +105,7 @@ def _prepare(
     from dataclasses import replace
 
     from lstmcli.experiments.conduct import make_folder
-    from lstmcli.rundir import RUNS
+    from lstmcli.run.directory import RUNS
     from lstmcli.tuning.space import check_space, default_space, load_space
     from lstmcli.tuning.study import Plan, load_plan
 
@@ -128,10 +128,10 @@ def _prepare(
 
 
 def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
-    from lstmcli.pictures import save_figure
-    from lstmcli.rundir import write_json_atomic
-    from lstmcli.tables import to_text
-    from lstmcli.telemetry.console import Console
+    from lstmcli.core.pictures import save_figure
+    from lstmcli.core.tables import to_text
+    from lstmcli.run.directory import write_json_atomic
+    from lstmcli.run.telemetry.console import Console
     from lstmcli.tuning.results import Results
     from lstmcli.tuning.study import search
 

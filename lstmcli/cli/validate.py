@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json
-from lstmcli.errors import LstmError, UsageError
+from lstmcli.core.errors import LstmError, UsageError
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -39,7 +39,7 @@ def command(
     if path is None:
         raise UsageError("no config is given", "lstm validate CONFIG.yaml")
     from lstmcli.config.load import dump_config, load_config
-    from lstmcli.training.session import with_default_budget
+    from lstmcli.run.session import with_default_budget
 
     config = with_default_budget(load_config(path, overrides))
     found = _check_all(config)
@@ -80,8 +80,8 @@ def _check_data(config: Config) -> dict[str, Any]:
     """Read all of the text as training would, with a cache that is thrown away."""
     import tempfile
 
-    from lstmcli.data.batches import StreamBatches
-    from lstmcli.data.text import prepare_text
+    from lstmcli.kinds.text.batches import StreamBatches
+    from lstmcli.kinds.text.source import prepare_text
 
     if config.data.url is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
@@ -100,10 +100,10 @@ def _check_data(config: Config) -> dict[str, Any]:
 
 
 def _check_series(config: Config) -> dict[str, Any]:
-    from lstmcli.data.series.panel import prepare_series
-    from lstmcli.data.series.scaling import Scaler
-    from lstmcli.data.series.windows import training_windows
-    from lstmcli.training.series import check_forecast
+    from lstmcli.kinds.series.scaling import Scaler
+    from lstmcli.kinds.series.table.panel import prepare_series
+    from lstmcli.kinds.series.task import check_forecast
+    from lstmcli.kinds.series.windows import training_windows
 
     check_forecast(config)
     data = prepare_series(config.data)
@@ -113,7 +113,7 @@ def _check_series(config: Config) -> dict[str, Any]:
 
 
 def _check_labelled(config: Config) -> dict[str, Any]:
-    from lstmcli.data.sequences.labelled import LabelledBatches, prepare_labelled
+    from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
 
     data = prepare_labelled(config.data, config.seed)
     LabelledBatches(data.sequences, data.splits["train"], config.train.batch_size, config.seed)
@@ -123,7 +123,7 @@ def _check_labelled(config: Config) -> dict[str, Any]:
 def _check_optimizer(config: Config) -> None:
     from torch import nn
 
-    from lstmcli.training.optimizer import make_optimizer
+    from lstmcli.run.optimizer import make_optimizer
 
     # One matrix inside the layers and one outside, since Muon parts them.
     small = nn.ModuleDict({"layers": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
@@ -132,7 +132,7 @@ def _check_optimizer(config: Config) -> None:
 
 def _check_cell(config: Config) -> None:
     from lstmcli.cells.registry import find_cell
-    from lstmcli.checks.check import check_before_training
+    from lstmcli.engine.checks.check import check_before_training
 
     find_cell(config.model.cell)
     check_before_training(config.model)

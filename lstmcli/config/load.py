@@ -30,7 +30,7 @@ from lstmcli.config.yaml_reader import (
     read_text,
     read_yaml,
 )
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

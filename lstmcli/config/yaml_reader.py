@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 MAX_BYTES = 256 * 1024  # far above any config; the pure Python parser takes about 1 s for 1 MB
 MAX_DEPTH = 50

@@ -13,11 +13,11 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import IO, Any, cast
 
-from lstmcli.checkpoint.files import name_problem
-from lstmcli.errors import LstmError, ResourceError, RunError, UsageError
+from lstmcli.core.errors import LstmError, ResourceError, RunError, UsageError
+from lstmcli.core.files import name_problem
 from lstmcli.experiments.grid import Plan, Trial
-from lstmcli.rundir import read_json
-from lstmcli.training.signals import StopSignals
+from lstmcli.run.directory import read_json
+from lstmcli.run.signals import StopSignals
 
 TRIAL_RECORD = "trial.json"
 LOGS = "logs"

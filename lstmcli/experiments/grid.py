@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lstmcli.checkpoint.files import read_json, write_json_atomic
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import Path as Key
-from lstmcli.errors import ConfigError, RunError, UsageError
+from lstmcli.core.errors import ConfigError, RunError, UsageError
+from lstmcli.core.files import read_json, write_json_atomic
 from lstmcli.experiments.schema import Experiment, find_experiment, load_experiment
 
 RECORD = "experiment.json"

@@ -7,7 +7,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from lstmcli.rundir import RunDir
+from lstmcli.run.directory import RunDir
 
 Numbers = dict[str, float]
 Curve = dict[str, list[float]]  # x and y

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstmcli.api import Run, load
-from lstmcli.api.sequences import SyntheticRun
-from lstmcli.data.sequences.batches import generator_of
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 from lstmcli.experiments.history import Found, History, Numbers
 from lstmcli.experiments.schema import Experiment
-from lstmcli.rundir import RunDir
+from lstmcli.kinds.sequence.batches import generator_of
+from lstmcli.kinds.sequence.trained import SyntheticRun
+from lstmcli.run.directory import RunDir
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lstmcli.model.sequence import SequenceModel
-    from lstmcli.training.task import Task
+    from lstmcli.kinds.sequence.model import SequenceModel
+    from lstmcli.run.task import Task
 
 WAVES = 9
 """Tells the wave of a picture from those that a run trains and evaluates on."""
@@ -69,7 +69,7 @@ def _eval(path: Path, experiment: Experiment) -> Found:
 
 def _eval_text(run: Run, split: str, protocol: str) -> Numbers:
     """The loss, and that of a model as sure as it is right, with the temperature that makes it so."""
-    from lstmcli.inference.text.report import Beside
+    from lstmcli.kinds.text.report import Beside
 
     report = run.evaluate(split=split, protocol=protocol, beside=Beside(temperature="best"))
     best = report.beside["best temperature"]

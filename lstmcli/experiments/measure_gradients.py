@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from lstmcli.api import Run
-from lstmcli.errors import ConfigError, DataError
+from lstmcli.core.errors import ConfigError, DataError
+from lstmcli.engine.measures.gradients import Gradients, gradient_norms
 from lstmcli.experiments.history import Found
-from lstmcli.measures.gradients import Gradients, gradient_norms
-from lstmcli.model.text import TextModel
+from lstmcli.kinds.text.model import TextModel
 
 PASSAGES = 32
 BEFORE = 100

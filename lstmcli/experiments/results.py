@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lstmcli.core.tables import Table
 from lstmcli.experiments.grid import Plan
-from lstmcli.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from lstmcli.config.json_schema import dotted, explain
 from lstmcli.config.schema import PositiveFloat, PositiveInt, Section
 from lstmcli.config.yaml_reader import Path as Key
 from lstmcli.config.yaml_reader import Place, Reading, read_text, read_yaml
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 FOLDER = Path("configs/experiments")
 SUFFIXES = (".yaml", ".yml")

@@ -16,10 +16,10 @@ import traceback
 from pathlib import Path
 from queue import SimpleQueue
 
-from lstmcli.errors import LstmError
+from lstmcli.core.errors import LstmError
+from lstmcli.core.terminal import sanitize
 from lstmcli.experiments.conduct import log_of
 from lstmcli.experiments.grid import Plan, load_plan, one_trial
-from lstmcli.terminal import sanitize
 
 
 def main(folder: Path) -> int:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.config.schema import Config
-from lstmcli.errors import DataError, DivergedError
-from lstmcli.pictures import INK, PALETTE, new_figure, picture_style
-from lstmcli.tables import Table
-from lstmcli.telemetry.console import Console
-from lstmcli.training.session import assemble
-from lstmcli.training.update import update
+from lstmcli.core.errors import DataError, DivergedError
+from lstmcli.core.pictures import INK, PALETTE, new_figure, picture_style
+from lstmcli.core.tables import Table
+from lstmcli.run.session import assemble
+from lstmcli.run.telemetry.console import Console
+from lstmcli.run.update import update
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.pictures import PALETTE, new_figure, picture_style
-from lstmcli.tables import Table
+from lstmcli.core.pictures import PALETTE, new_figure, picture_style
+from lstmcli.core.tables import Table
 from lstmcli.tuning.space import Range, Space
 from lstmcli.tuning.study import Outcome
 

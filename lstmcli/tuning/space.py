@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Config, Section
 from lstmcli.config.yaml_reader import read_text, read_yaml
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 Value = int | float | str | bool | None
 

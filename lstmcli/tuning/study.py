@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.checkpoint.files import read_json, write_atomic, write_json_atomic
 from lstmcli.config.load import dump_config, parse_config
 from lstmcli.config.schema import Config
-from lstmcli.errors import ConfigError, RunError, UsageError
+from lstmcli.core.errors import ConfigError, RunError, UsageError
+from lstmcli.core.files import read_json, write_atomic, write_json_atomic
 from lstmcli.experiments.conduct import PATIENCE, last_words, log_of
-from lstmcli.telemetry.metrics import read_metrics
-from lstmcli.training.signals import StopSignals
+from lstmcli.run.signals import StopSignals
+from lstmcli.run.telemetry.metrics import read_metrics
 from lstmcli.tuning.space import Range, Space, Value, from_json, own_settings, to_json, with_settings
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 
 from lstmcli.config.load import load_config
-from lstmcli.errors import LstmError
-from lstmcli.terminal import sanitize
-from lstmcli.training.execute import Job, execute
+from lstmcli.core.errors import LstmError
+from lstmcli.core.terminal import sanitize
+from lstmcli.run.execute import Job, execute
 
 
 def run_trial(folder: Path, name: str) -> None:

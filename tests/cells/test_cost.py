@@ -7,7 +7,7 @@ import torch
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.cost import flops_per_step, parameters
-from lstmcli.model.layers import Regularization, make_layers
+from lstmcli.engine.layers import Regularization, make_layers
 
 WIDTH, H = 6, 5
 

@@ -62,7 +62,7 @@ def test_a_killed_run_of_an_own_cell_resumes_bit_equal(lab, words):
 
     (lab.folder / "cells.py").write_text(CELLS)
     lab.train("whole", *words, "model.dropout=0.2")
-    fault = [("lstmcli.training.loop:_step", 14, "SIGKILL")]
+    fault = [("lstmcli.run.loop:_step", 14, "SIGKILL")]
     words = [*words, "model.dropout=0.2"]
     assert lab.process("train", "config.yaml", *words, "--run", "part", faults=fault).code == -9
     assert lab.lstm("train", "--resume", "part").code == 0

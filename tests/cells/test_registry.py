@@ -6,7 +6,7 @@ import pytest
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
 from lstmcli.cells.zoo.lstm import LSTM, ReadableLSTM
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 CELL = """
 from lstmcli.cells import GatedCell

@@ -95,7 +95,7 @@ def test_trust_is_for_one_command_but_training_on_makes_the_cell_ones_own(strang
 
 def test_in_python(stranger, monkeypatch):
     import lstmcli
-    from lstmcli.errors import RunError
+    from lstmcli.core.errors import RunError
 
     (stranger.folder / "mine.py").unlink()
     monkeypatch.chdir(stranger.folder)

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from lstmcli.config.load import load_config
-from lstmcli.data.series.panel import prepare_series
-from lstmcli.data.series.windows import split_windows, training_windows
+from lstmcli.kinds.series.table.panel import prepare_series
+from lstmcli.kinds.series.windows import split_windows, training_windows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -137,7 +137,7 @@ def test_a_spreadsheet(lab):
 
 
 def test_the_help_needs_no_polars():
-    code = "import sys, lstmcli.cli.app, lstmcli.data.series.panel; sys.exit('polars' in sys.modules)"
+    code = "import sys, lstmcli.cli.app, lstmcli.kinds.series.table.panel; sys.exit('polars' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -13,7 +13,7 @@ def test_no_runs_yet(lab):
 
 def test_runs_in_every_state(lab, monkeypatch):
     lab.train("finished")
-    step = "lstmcli.training.loop:_step"
+    step = "lstmcli.run.loop:_step"
     lab.process("train", "config.yaml", "--run", "stopped", faults=[(step, 13, "SIGTERM")])
     lab.process("train", "config.yaml", "--run", "killed", faults=[(step, 13, "SIGKILL")])
     lab.process("train", "config.yaml", "--run", "young", faults=[(step, 2, "SIGKILL")])

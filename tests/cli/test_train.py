@@ -82,8 +82,8 @@ def test_a_dry_run_shows_the_plan_and_writes_no_run(lab):
 
 
 def test_only_the_best_and_the_newest_checkpoints_stay(lab, monkeypatch):
-    from lstmcli.inference.text.evaluate import Score
-    from lstmcli.training import text
+    from lstmcli.kinds.text import task as text
+    from lstmcli.kinds.text.evaluate import Score
 
     losses = iter([3.0, 2.0, 2.5, 2.6, 2.7, 2.8])
     monkeypatch.setattr(text, "evaluate_text", lambda *a: Score(next(losses), 0.1, 100))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmcli.config import Config, dump_config, load_config, parse_config
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 
 def document(**sections):

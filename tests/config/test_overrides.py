@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmcli.config import Config, parse_config
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 SHA = "0" * 64
 URL = {"data": {"url": "https://example.org/a.txt", "sha256": SHA}}

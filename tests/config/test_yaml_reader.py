@@ -6,7 +6,7 @@ import pytest
 
 from lstmcli.config import load_config
 from lstmcli.config.yaml_reader import MAX_BYTES, MAX_DEPTH, plain_scalar, read_yaml
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 
 GOOD = "data: {path: a.txt}\n"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-LOOP = "lstmcli.training.loop"
+LOOP = "lstmcli.run.loop"
 SERIES = {
     "data": {
         "kind": "series", "path": "table.csv", "time": "day", "context_length": 8, "horizon": 3,
@@ -159,7 +159,7 @@ def test_a_rank_that_is_killed_is_noticed_and_said_once(lab):
 
 def test_rank_0_that_is_killed_while_it_saves_ends_the_others(lab, same):
     train(lab, 2, "whole")
-    fault = [("lstmcli.checkpoint.write:write_durably", 8, "SIGKILL", 0)]
+    fault = [("lstmcli.run.checkpoint.write:write_durably", 8, "SIGKILL", 0)]
     codes, _, err = lab.ranks(2, "train", "config.yaml", "--run", "r", faults=fault)
     assert codes == [-9, 7] and "Traceback" not in err
     assert lab.ranks(2, "train", "--resume", "r")[0] == [0, 0]
@@ -167,7 +167,7 @@ def test_rank_0_that_is_killed_while_it_saves_ends_the_others(lab, same):
 
 
 def test_the_others_wait_for_a_slow_save(lab):
-    fault = [("lstmcli.checkpoint.write:write_durably", 2, "sleep=3", 0)]
+    fault = [("lstmcli.run.checkpoint.write:write_durably", 2, "sleep=3", 0)]
     train(lab, 2, "slow", faults=fault, LSTM_RANK_TIMEOUT="1")
 
 
@@ -180,7 +180,7 @@ def test_a_rank_that_hangs_is_given_up(lab):
 
 def test_a_fault_of_one_rank_is_told_by_it_and_ends_all(lab):
     """A disk that is full for rank 0 only."""
-    fault = [("lstmcli.checkpoint.write:_write_parts", 1, "fsize=100", 0)]
+    fault = [("lstmcli.run.checkpoint.write:_write_parts", 1, "fsize=100", 0)]
     codes, _, err = lab.ranks(2, "train", "config.yaml", "--run", "full", faults=fault)
     assert codes == [7, 7] and err.count("error:") == 1 and "cannot save checkpoint" in err
 

@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lstmcli.cli.app import app
-from lstmcli.errors import Interrupted
+from lstmcli.core.errors import Interrupted
 from lstmcli.experiments import trial
 
 

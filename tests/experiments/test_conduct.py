@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lstmcli.errors import Interrupted, Terminated, UsageError
+from lstmcli.core.errors import Interrupted, Terminated, UsageError
 from lstmcli.experiments import conduct
 from lstmcli.experiments.grid import trials
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstmcli.errors import ConfigError, RunError, UsageError
+from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.experiments.grid import load_plan, make_plan, one_trial, trials
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lstmcli.core.pictures import save_figure
 from lstmcli.experiments.picture import middle
 from lstmcli.experiments.results import Results
-from lstmcli.pictures import save_figure
 
 
 def record(variant, seed, at=None, curves=None, **numbers):

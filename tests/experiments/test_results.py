@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from lstmcli.core.tables import to_text
 from lstmcli.experiments.results import Results, describe, show, spread_of
-from lstmcli.tables import to_text
 
 
 def record(variant, seed, at=None, state="complete", **numbers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 from lstmcli.experiments.schema import find_experiment, load_experiment
 
 GOOD = """title: Small

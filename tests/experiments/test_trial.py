@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from lstmcli.errors import Interrupted
+from lstmcli.core.errors import Interrupted
 from lstmcli.experiments.grid import one_trial
 from lstmcli.experiments.trial import Watch, run_trial
 

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-LOOP = "lstmcli.training.loop"
+LOOP = "lstmcli.run.loop"
 
 
 def bytes_of_a_checkpoint(lab):

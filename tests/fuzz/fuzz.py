@@ -83,7 +83,7 @@ def fuzz(targets: ModuleType, name: str, inputs: int, seed: int, found: Path) ->
     """Distinct failures of one target, with how often each was met."""
     from fuzz_mutate import mutated
 
-    from lstmcli.errors import LstmError
+    from lstmcli.core.errors import LstmError
 
     target = targets.TARGETS[name]
     seeds, draw, failures = target.seeds(), random.Random(f"{name}/{seed}"), Counter[str]()
@@ -119,7 +119,7 @@ def with_atheris(targets: ModuleType, name: str, inputs: int, seed: int, found: 
     """Coverage-guided, one target; ends the process."""
     import atheris
 
-    from lstmcli.errors import LstmError
+    from lstmcli.core.errors import LstmError
 
     target = targets.TARGETS[name]
     corpus = found / f"corpus-{name}"

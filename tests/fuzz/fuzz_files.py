@@ -17,7 +17,7 @@ import numpy as np
 
 from lstmcli.config.load import dump_config, load_config, parse_config
 from lstmcli.config.schema import Data
-from lstmcli.errors import LstmError
+from lstmcli.core.errors import LstmError
 
 MEMORY = Path("/dev/shm")
 TEXT = "the cat sat on the mat.\nand the dog? né à Rouen\n" * 8
@@ -85,9 +85,9 @@ def override_seeds() -> list[bytes]:
 
 def table(data: bytes) -> None:
     """A CSV or Parquet file; its first byte chooses how it is read."""
-    from lstmcli.data.series.panel import prepare_series, read_series
-    from lstmcli.data.series.scaling import Scaler
-    from lstmcli.data.series.windows import training_windows
+    from lstmcli.kinds.series.scaling import Scaler
+    from lstmcli.kinds.series.table.panel import prepare_series, read_series
+    from lstmcli.kinds.series.windows import training_windows
 
     way, content = (data[0] if data else 0), data[1:]
     path = folder() / "table.csv"
@@ -132,7 +132,7 @@ def table_seeds() -> list[bytes]:
 
 def text(data: bytes) -> None:
     """A text file, at one of the two levels, with and without splits of its own."""
-    from lstmcli.data.text import encode_file, prepare_text
+    from lstmcli.kinds.text.source import encode_file, prepare_text
 
     way, content = (data[0] if data else 0), data[1:]
     path, cache_folder = folder() / "text.txt", folder() / "cache"
@@ -191,8 +191,8 @@ def proposal_seeds() -> list[bytes]:
 
 @cache
 def small_decoder() -> tuple[Any, Any]:
-    from lstmcli.data.vocabulary import Vocabulary
-    from lstmcli.inference.text.decoder import LSTMDecoder
+    from lstmcli.kinds.text.decoder import LSTMDecoder
+    from lstmcli.kinds.text.vocabulary import Vocabulary
 
     draw, size, hidden = np.random.default_rng(0), 20, 8
     shapes = {"embedding.weight": (size, 4), "head.weight": (size, hidden), "head.bias": (size,)}
@@ -207,8 +207,8 @@ def small_decoder() -> tuple[Any, Any]:
 
 def prompt(data: bytes) -> None:
     """Eight bytes of options, then stop texts and the prompt, one per line."""
-    from lstmcli.inference.text.generate import GenerateOptions, generate, notices
-    from lstmcli.terminal import sanitize
+    from lstmcli.core.terminal import sanitize
+    from lstmcli.kinds.text.generate import GenerateOptions, generate, notices
 
     decoder, vocabulary = small_decoder()
     head, rest = data[:8].ljust(8, b"\0"), data[8:8192].decode("utf-8", "surrogateescape").split("\n", 2)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from fuzz_files import TEXT, folder, table_seeds
 
-from lstmcli.checkpoint.store import Snapshot, read_checkpoint, resolve, save_checkpoint
 from lstmcli.config.load import dump_config, parse_config
-from lstmcli.errors import LstmError
+from lstmcli.core.errors import LstmError
+from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint, resolve, save_checkpoint
 
 NAMES = ("manifest.json", "model.safetensors", "state.safetensors", "state.json")
 
@@ -121,8 +121,8 @@ def small_run(kind: str) -> Path:
 def use_text(run: Path) -> None:
     """Everything that is read of a run of text: to write, to evaluate, to go on."""
     from lstmcli.api import Run, load
-    from lstmcli.training.optimizer import make_optimizer
-    from lstmcli.training.state import Progress, TrainState
+    from lstmcli.run.optimizer import make_optimizer
+    from lstmcli.run.state import Progress, TrainState
 
     loaded = load(f"{run}@last")
     if not isinstance(loaded, Run) or sum(loaded.config.model.sizes) > 64:
@@ -136,7 +136,7 @@ def use_text(run: Path) -> None:
 
 def use_series(run: Path) -> None:
     from lstmcli.api import load
-    from lstmcli.api.series import SeriesRun
+    from lstmcli.kinds.series.trained import SeriesRun
 
     loaded = load(f"{run}@last")
     if isinstance(loaded, SeriesRun) and sum(loaded.config.model.sizes) <= 64:
@@ -165,8 +165,8 @@ def run_seeds(kind: str) -> Callable[[], list[bytes]]:
 
 def records(data: bytes) -> None:
     """metrics.jsonl and manifest.json of a run that is listed and resumed."""
-    from lstmcli.rundir import list_runs
-    from lstmcli.telemetry.metrics import MetricsFile, read_metrics
+    from lstmcli.run.directory import list_runs
+    from lstmcli.run.telemetry.metrics import MetricsFile, read_metrics
 
     run = folder() / "runs" / "r"
     run.mkdir(parents=True, exist_ok=True)

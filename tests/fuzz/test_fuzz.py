@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstmcli.errors import LstmError
+from lstmcli.core.errors import LstmError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fuzz

@@ -5,8 +5,8 @@ import torch
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import GatedCell
-from lstmcli.model.layers import GatedLayer, Start, is_stock_lstm, make_layers
-from lstmcli.model.layers import Regularization as Drops
+from lstmcli.engine.layers import GatedLayer, Start, is_stock_lstm, make_layers
+from lstmcli.engine.layers import Regularization as Drops
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 T, B, IN, H = 17, 6, 8, 32

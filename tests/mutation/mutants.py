@@ -25,15 +25,18 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 SECONDS = 120  # of a run of tests; a change that makes them hang is noticed
 MODULES: dict[str, tuple[str, ...]] = {
-    "lstmcli/checkpoint/*.py": ("tests/test_rundir.py", "tests/checkpoint"),
-    "lstmcli/data/batches.py": ("tests/data/test_batches.py", "tests/data/test_batches_pinned.py"),
-    "lstmcli/telemetry/metrics.py": (
-        "tests/telemetry/test_metrics_file.py",
-        "tests/telemetry/test_logging.py",
+    "lstmcli/run/checkpoint/*.py": ("tests/run/test_directory.py", "tests/run/checkpoint"),
+    "lstmcli/kinds/text/batches.py": (
+        "tests/kinds/text/test_batches.py",
+        "tests/kinds/text/test_batches_pinned.py",
     ),
-    "lstmcli/inference/series/metrics.py": (
-        "tests/inference/series/test_metrics.py",
-        "tests/inference/series/test_metrics_by_hand.py",
+    "lstmcli/run/telemetry/metrics.py": (
+        "tests/run/telemetry/test_metrics_file.py",
+        "tests/run/telemetry/test_logging.py",
+    ),
+    "lstmcli/kinds/series/metrics.py": (
+        "tests/kinds/series/test_metrics.py",
+        "tests/kinds/series/test_metrics_by_hand.py",
     ),
 }
 SWAPS: dict[type, type] = {

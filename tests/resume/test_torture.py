@@ -45,8 +45,8 @@ SERIES: dict[str, Any] = {
     },
     "forecast": {"loss": "quantile", "patch_length": 2},
 }  # fmt: skip
-IMPORTS = ["torch.utils.tensorboard", "torch.nn.parallel", "lstmcli.training.series"]
-PICTURES = ("lstmcli.telemetry.logger:Logger.figure", "lstmcli.inference.series.plot:forecast_figure")
+IMPORTS = ["torch.utils.tensorboard", "torch.nn.parallel", "lstmcli.kinds.series.task"]
+PICTURES = ("lstmcli.run.telemetry.logger:Logger.figure", "lstmcli.kinds.series.plot:forecast_figure")
 """Not drawn: they would take most of the time."""
 COURSES = {"text": 1, "series": 1, "text, 2 ranks": 2, "series, 2 ranks": 2}
 PLACES = {
@@ -56,19 +56,19 @@ PLACES = {
     "os:rename": 24,
     "os:mkdir": 14,
     "os:unlink": 60,
-    "lstmcli.training.loop:_step": STEPS,
-    "lstmcli.training.update:clip": STEPS,
-    "lstmcli.training.loop:_log": STEPS // 3,
-    "lstmcli.training.hooks:gate_statistics": STEPS // 6,
-    "lstmcli.training.loop:_evaluate": STEPS // 8 + 1,
-    "lstmcli.training.loop:_note_score": STEPS // 8 + 1,
-    "lstmcli.training.loop:save_checkpoint": 9,
-    "lstmcli.training.loop:prune": 9,
-    "lstmcli.telemetry.metrics:MetricsFile.write": 20,
-    "lstmcli.telemetry.tensorboard:TensorBoard.scalars": 20,
-    "lstmcli.telemetry.logger:Logger.flush": 14,
-    "lstmcli.training.execute:set_run_state": 2,
-    "lstmcli.training.state:TrainState.restore": 1,
+    "lstmcli.run.loop:_step": STEPS,
+    "lstmcli.run.update:clip": STEPS,
+    "lstmcli.run.loop:_log": STEPS // 3,
+    "lstmcli.run.hooks:gate_statistics": STEPS // 6,
+    "lstmcli.run.loop:_evaluate": STEPS // 8 + 1,
+    "lstmcli.run.loop:_note_score": STEPS // 8 + 1,
+    "lstmcli.run.loop:save_checkpoint": 9,
+    "lstmcli.run.loop:prune": 9,
+    "lstmcli.run.telemetry.metrics:MetricsFile.write": 20,
+    "lstmcli.run.telemetry.tensorboard:TensorBoard.scalars": 20,
+    "lstmcli.run.telemetry.logger:Logger.flush": 14,
+    "lstmcli.run.execute:set_run_state": 2,
+    "lstmcli.run.state:TrainState.restore": 1,
 }
 """Functions, and about how often a whole run calls them."""
 

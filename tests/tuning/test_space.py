@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.config.load import parse_config
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 from lstmcli.tuning.space import (
     Range,
     check_space,

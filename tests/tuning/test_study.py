@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from lstmcli.config.load import load_config, parse_config
-from lstmcli.errors import ConfigError
+from lstmcli.core.errors import ConfigError
 from lstmcli.tuning import study as studies
 from lstmcli.tuning.results import Results
 from lstmcli.tuning.space import Range

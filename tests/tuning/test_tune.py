@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstmcli.errors import DataError
+from lstmcli.core.errors import DataError
 from lstmcli.tuning.rates import RateTest
 
 pytest.importorskip("optuna")

@@ -12,13 +12,13 @@ import typer
 from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust
-from lstmcli.errors import UsageError
+from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
-    from lstmcli.api.series import SeriesRun
-    from lstmcli.insight.finding import Finding
-    from lstmcli.insight.source import Reading
+    from lstmcli.inspect.finding import Finding
+    from lstmcli.inspect.source import Reading
+    from lstmcli.kinds.series.trained import SeriesRun
 
 Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
 Split = Annotated[
@@ -50,7 +50,7 @@ def group(
 def load_run(context: typer.Context, of_texts: tuple[str, ...] = ()) -> Run | SeriesRun:
     """The run that stands before the topic on the command line. `of_texts`: parameters for texts alone."""
     from lstmcli.api import Run, load
-    from lstmcli.api.series import SeriesRun
+    from lstmcli.kinds.series.trained import SeriesRun
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
     if not isinstance(loaded, (Run, SeriesRun)):
@@ -65,11 +65,11 @@ def reading(
 ) -> Iterator[Reading]:
     """What is to be read, its progress on the screen while entered; a picture's name is checked first."""
     if plot is not None:
-        from lstmcli.pictures import check_suffix
+        from lstmcli.core.pictures import check_suffix
 
         check_suffix(plot)
-    from lstmcli.insight.source import Reading
-    from lstmcli.telemetry.console import Console
+    from lstmcli.inspect.source import Reading
+    from lstmcli.run.telemetry.console import Console
 
     console = Console()
     try:
@@ -80,7 +80,7 @@ def reading(
 
 def show(finding: Finding, as_json: bool, plot: Path | None) -> None:
     """Print a finding, and draw it if asked; several pictures get their names behind the file's."""
-    from lstmcli.tables import to_text
+    from lstmcli.core.tables import to_text
 
     if plot is not None:
         _draw(finding, plot)
@@ -93,8 +93,8 @@ def show(finding: Finding, as_json: bool, plot: Path | None) -> None:
 def _draw(finding: Finding, plot: Path) -> None:
     import sys
 
-    from lstmcli.pictures import save_figure
-    from lstmcli.terminal import sanitize
+    from lstmcli.core.pictures import save_figure
+    from lstmcli.core.terminal import sanitize
 
     figures = finding.figures()
     for name, figure in figures.items():

@@ -31,7 +31,7 @@ def command(
     """
     from dataclasses import replace
 
-    from lstmcli.insight.gates import inspect_gates
+    from lstmcli.inspect.gates import inspect_gates
 
     with reading(data, split, plot, tokens) as what:
         finding = inspect_gates(load_run(context, of_texts=("characters",)), what)

@@ -34,7 +34,7 @@ def command(
       lstm inspect shakespeare gradients --initial --plot gradients.png
       lstm inspect shakespeare@last gradients --lags 1000 --streams 64 --json
     """
-    from lstmcli.insight.gradients import inspect_gradients
+    from lstmcli.inspect.gradients import inspect_gradients
 
     with reading(data, split, plot, label="going back") as what:
         finding = inspect_gradients(load_run(context), what, lags, streams, initial)

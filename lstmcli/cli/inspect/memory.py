@@ -31,7 +31,7 @@ def command(
       lstm inspect shakespeare memory --plot memory.png
       lstm inspect shakespeare@last memory --context 300 --positions 500 --json
     """
-    from lstmcli.insight.memory import inspect_memory
+    from lstmcli.inspect.memory import inspect_memory
 
     with reading(data, split, plot) as what:
         finding = inspect_memory(load_run(context), what, longest, positions)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.inspect import Data, Json, Plot, Split, Tokens, load_run, reading, show
-from lstmcli.errors import ResourceError, UsageError
-from lstmcli.terminal import sanitize
+from lstmcli.core.errors import ResourceError, UsageError
+from lstmcli.core.terminal import sanitize
 
 if TYPE_CHECKING:
-    from lstmcli.insight.units import UnitsFinding
+    from lstmcli.inspect.units import UnitsFinding
 
 
 def command(
@@ -44,7 +44,7 @@ def command(
       lstm generate shakespeare --clamp 1:233=+2
     """
     chosen = parse_unit(unit)
-    from lstmcli.insight.units import inspect_units
+    from lstmcli.inspect.units import inspect_units
 
     with reading(data, split, plot, tokens) as what:
         run = load_run(context, of_texts=("length", "html"))
@@ -65,7 +65,7 @@ def parse_unit(text: str | None) -> tuple[int, int] | None:
 
 def _show_text(finding: UnitsFinding, as_json: bool, html: Path | None) -> None:
     """The coloured text: on the terminal, and as a page if asked."""
-    from lstmcli.insight.coloured import print_coloured, to_html
+    from lstmcli.inspect.coloured import print_coloured, to_html
 
     if finding.text is None:
         return

@@ -1,0 +1,95 @@
+"""What a function does to its arguments, as a graph of values, recorded while it runs.
+
+It runs on real tensors of few rows and is watched below autograd, so that gradients which it takes are
+recorded like everything else. Only what works row by row, with tensors (B, n) and vectors (n,), can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lstmcli.engine.kernels.operations import RECORDED
+from lstmcli.engine.kernels.values import DTYPES, Argument, Book, Fault, Program, Unsupported, Value
+
+ROWS = (61, 67, 71, 73)
+"""How many rows to run it on: the first that divides no tensor's width, for shapes tell rows from columns."""
+
+
+def trace(function: Callable[..., None], arguments: Sequence[Tensor]) -> Program:
+    """The program of a function that writes into its arguments.
+
+    Raises:
+        Unsupported: it does something that the kernels do not know, or fails on a few rows of zeros.
+        Fault: the rule for one of its operations fails.
+    """
+    known = tuple(_argument(a) for a in arguments)
+    rows = next(n for n in ROWS if all(a.width % n for a in known))
+    like = [_sample(a, rows) for a in known]
+    book = Book(rows)
+    given = [Value("argument", (n,), a.dtype, a.rows, a.width) for n, a in enumerate(known)]
+    for tensor, value in zip(like, given, strict=True):
+        book.name(tensor, value)
+    try:
+        with _Recorder(book):
+            function(*like)
+    except Unsupported:
+        raise
+    except Exception as error:  # whoever wrote the function may raise anything
+        raise Unsupported(f"on {rows} rows it raises {type(error).__name__}: {error}") from error
+    now = [book.value(tensor) for tensor in like]
+    return Program(known, {n: v for n, v in enumerate(now) if v is not given[n]})
+
+
+def _argument(tensor: Tensor) -> Argument:
+    if tensor.dtype not in DTYPES or tensor.dim() not in (1, 2) or tensor.stride(-1) != 1:
+        raise Unsupported(f"a tensor of {tensor.dim()} dimensions of {tensor.dtype}")
+    rows = tensor.dim() == 2
+    return Argument(tensor.dtype, rows, tensor.shape[-1], tensor.stride(0) if rows else 0)
+
+
+def _sample(argument: Argument, rows: int) -> Tensor:
+    shape = (rows, argument.width) if argument.rows else (argument.width,)
+    return torch.zeros(shape, dtype=argument.dtype)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees each operation, with its result."""
+
+    def __init__(self, book: Book):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.book = book
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks; had this to be hidden from its compiler, it would import that first, for a second."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        in_place = name.endswith("_") and not name.endswith("__")
+        record = RECORDED.get(name.removesuffix("_") if in_place else name)
+        if record is None:
+            raise Unsupported(f"the operation {name}")
+        options = dict(kwargs or {})
+        others = [a for a in func._schema.arguments[len(args) :] if not a.kwarg_only]
+        rest = [options.pop(a.name, a.default_value) for a in others]
+        try:
+            value = record(self.book, result, *args, *rest, **options)
+        except Unsupported:
+            raise
+        except Exception as error:
+            raise Fault(f"the rule for the operation {name} fails: {error}") from error
+        if in_place:
+            self.book.overwrite(args[0], value)
+        elif isinstance(result, (list, tuple)):
+            for tensor, each in zip(result, value, strict=True):
+                self.book.name(tensor, each)
+        else:
+            self.book.name(result, value)
+        return result

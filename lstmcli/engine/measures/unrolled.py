@@ -1,0 +1,154 @@
+"""A stack of layers unrolled in time by the cells' own equations, with every state between two steps at
+hand: what derivatives with respect to a state need, and no fast path keeps.
+
+Each step is a graph of its own that begins at leaves (the states before it), so that the derivative at
+any state is a chain of small backward passes. Everything is computed as in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lstmcli.cells.base import State
+from lstmcli.engine.layers import FreeLayer, GatedLayer, Layer, ScanLayer
+from lstmcli.engine.pointwise import Drops, pointwise_pair
+from lstmcli.engine.products import Product, repeated_product
+from lstmcli.engine.stack import Stack, StackState
+
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""x (B, K) and a weight (N, K) -> x weightᵀ (B, N)."""
+
+
+class Step(NamedTuple):
+    """One step of a stack: what it began with, and what it made of it."""
+
+    old: StackState  # leaves
+    new: StackState
+    output: Tensor  # (B, H), what the head reads
+    gates: tuple[Mapping[str, Tensor], ...]  # by layer and name, each (B, H), no graph
+
+
+class Packed:
+    """x weightᵀ for weights that many steps share, each laid out once for both directions; several times
+    as fast for a few rows. Derivatives with respect to x alone."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[int, tuple[Tensor, Product, Product]] = {}  # the weight, too: its id must last
+
+    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
+        if id(weight) not in self._pairs:
+            there, back = repeated_product(weight, len(x)), repeated_product(weight.t(), len(x))
+            self._pairs[id(weight)] = (weight, there, back)
+        _, there, back = self._pairs[id(weight)]
+        product: Tensor = _Product.apply(x, there, back)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Product, back: Product) -> Tensor:
+        ctx.back = back
+        return there(x.contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradients[0].contiguous()), None, None
+
+
+def layer_step(
+    layer: Layer, x: Tensor, state: State, multiply: Multiply = functional.linear
+) -> tuple[Tensor, State, Mapping[str, Tensor]]:
+    """One step for x (B, I): the output (B, H), a function of the new state tensors themselves, the new
+    state and the gates by name. Nothing is dropped."""
+    if isinstance(layer, FreeLayer):
+        output, free_state, activations = layer.cell.step(x, state)
+        return output, tuple(free_state), activations
+    if isinstance(layer, ScanLayer):
+        z = multiply(x, layer.weight_ih) + layer.bias
+        a, b, gates = layer.cell.coefficients(z.chunk(len(layer.cell.gates), dim=-1))
+        h = a * state[0] + b
+        return h, (h,), dict(zip(layer.cell.gates, gates, strict=True))
+    if not isinstance(layer, GatedLayer):
+        raise TypeError(f"no steps for a {type(layer).__name__}")
+    pair = pointwise_pair(layer.cell, False, Drops(layer.drops.zoneout))
+    joined = pair.join(multiply(x, layer.weight_ih) + layer.bias, multiply(state[0], layer.weight_hh))
+    new, gates = pair.equations(*joined, state, layer.vector_values(), [])
+    return new[0], new, dict(zip(layer.cell.gates, gates, strict=True))
+
+
+def stack_step(
+    stack: Stack, x: Tensor, state: StackState, multiply: Multiply = functional.linear
+) -> tuple[Tensor, StackState, tuple[Mapping[str, Tensor], ...]]:
+    """One step of all layers for the first one's input x (B, E): what the head reads, the new state, and the
+    gates by layer."""
+    new, gates, outputs = [], [], []
+    for number, (layer, old) in enumerate(zip(stack.layers, state, strict=True)):
+        output, layer_state, activations = layer_step(layer, x, old, multiply)
+        x = stack._add(output, x) if number else output
+        new.append(layer_state)
+        gates.append(activations)
+        outputs.append(x)
+    read = torch.stack(outputs).sum(0) if stack.settings.sum_outputs else x
+    return read, tuple(new), tuple(gates)
+
+
+def unroll(stack: Stack, inputs: Tensor, state: StackState) -> list[Step]:
+    """The steps for inputs (T, B, E) from `state`, each with its own graph."""
+    steps, multiply = [], Packed()
+    with torch.enable_grad():
+        for x in inputs.detach().unbind():
+            old = tuple(tuple(s.detach().clone().requires_grad_() for s in layer) for layer in state)
+            output, state, gates = stack_step(stack, x, old, multiply)
+            kept = tuple({name: g.detach() for name, g in layer.items()} for layer in gates)
+            steps.append(Step(old, state, output, kept))
+    return steps
+
+
+def pull_back(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]
+) -> list[Tensor]:
+    """The vector-Jacobian product: sum of cotangents · ∂outputs/∂inputs for each input, zero where there
+    is no path. The graph is kept, and no parameter's gradient is touched."""
+    tracked = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if o.requires_grad]
+    wanted = [k for k, tensor in enumerate(inputs) if tensor.requires_grad]
+    found = [torch.zeros_like(tensor) for tensor in inputs]
+    if not (tracked and wanted):
+        return found
+    heads, seeds = zip(*tracked, strict=True)
+    gradients = torch.autograd.grad(
+        heads, [inputs[k] for k in wanted], seeds, retain_graph=True, allow_unused=True
+    )
+    for k, gradient in zip(wanted, gradients, strict=True):
+        found[k] = found[k] if gradient is None else gradient
+    return found
+
+
+@contextmanager
+def differentiable(model: nn.Module, stacks: Sequence[Stack]) -> Iterator[None]:
+    """While this is open the model evaluates, and its layers run on a path that has gradients in
+    evaluation; then everything is as it was."""
+    layers = [layer for stack in stacks for layer in stack.layers]
+    before = [(layer.path, layer.recompute) for layer in layers]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    for layer in layers:
+        layer.recompute = False
+        layer.path = "loop" if isinstance(layer, GatedLayer) else layer.path
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for layer, (path, recompute) in zip(layers, before, strict=True):
+            layer.path, layer.recompute = path, recompute
+
+
+def flatten(state: StackState) -> list[Tensor]:
+    """All state tensors, layer by layer."""
+    return [tensor for layer in state for tensor in layer]

@@ -1,0 +1,116 @@
+"""Layers over depth, each reading the one below, with dropout on what each puts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from lstmcli.cells.base import CellClass, FreeCell, ScanCell, State, zeros_like_state
+from lstmcli.config.schema import Model
+from lstmcli.core.errors import ConfigError
+from lstmcli.engine.dropout import dropout
+from lstmcli.engine.layers import Layer, Regularization, Start, Trace, make_layers
+
+StackState = tuple[State, ...]
+
+
+class Stack(nn.ModuleList):
+    """The layers of a model, all of one cell.
+
+    `window`: steps that training reads at once, for initialisations that depend on it.
+    """
+
+    def __init__(self, settings: Model, cell_class: CellClass, input_size: int, window: int = 100):
+        super().__init__()
+        self.settings = settings
+        drops = _regularization(settings, cell_class)
+        sizes = settings.sizes
+        self.extend(make_layers(cell_class, list(zip([input_size, *sizes], sizes, strict=False)), drops))
+        self._start = Start(
+            settings.recurrent_init, settings.forget_bias, settings.chrono_steps or max(3, window)
+        )
+        for layer in self.layers:
+            layer.recompute = settings.recompute
+
+    def reset_parameters(self) -> None:
+        for layer in self.layers:
+            layer.reset_parameters(self._start)
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self)  # type: ignore[arg-type]
+
+    def initial_state(self, batch_size: int) -> StackState:
+        return tuple(layer.initial_state(batch_size) for layer in self.layers)
+
+    def forward(
+        self, bottom: Callable[[Layer, State], tuple[Tensor, State]], state: StackState
+    ) -> tuple[Tensor, StackState]:
+        """`bottom` runs the first layer on the model's input, whatever that is; (T, B, H) comes out."""
+        outputs, _, final = self.run(bottom, state)
+        return outputs, final
+
+    def run(
+        self, bottom: Callable[[Layer, State], tuple[Tensor, State]], state: StackState
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """Like `forward`; between outputs and state: the last layer's outputs before any dropout."""
+        rates = [self.settings.dropout] * (len(self) - 1)
+        last = self.settings.output_dropout
+        rates.append(self.settings.dropout if last is None else last)
+        below, summed, final = None, None, []
+        for layer, layer_state, rate in zip(self.layers, state, rates, strict=True):
+            raw, new = bottom(layer, layer_state) if below is None else layer(below, layer_state)
+            outputs = dropout(raw, rate, self.training, self.settings.locked_dropout)
+            below = outputs if below is None else self._add(outputs, below)
+            if self.settings.sum_outputs:
+                summed = below if summed is None else summed + below
+            final.append(new)
+        assert below is not None
+        return below if summed is None else summed, raw, tuple(final)
+
+    def observe(self, x: Tensor, state: StackState) -> list[Trace]:
+        """Gates and states of every layer for inputs x (T, B, I), as in evaluation."""
+        traces = []
+        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            outputs, _, trace = layer.observe(x, layer_state)
+            x = self._add(outputs, x) if number else outputs
+            traces.append(trace)
+        return traces
+
+    def _add(self, outputs: Tensor, below: Tensor) -> Tensor:
+        """The residual connection, from the second layer on (the first one's input is no hidden state)."""
+        return outputs + below if self.settings.residual and outputs.shape == below.shape else outputs
+
+
+def _regularization(settings: Model, cell_class: CellClass) -> Regularization:
+    given = settings.zoneout
+    asked = {"weight_drop": settings.weight_drop, "recurrent_dropout": settings.recurrent_dropout}
+    asked["zoneout"] = max(given) if isinstance(given, list) else given
+    if issubclass(cell_class, (FreeCell, ScanCell)):
+        if named := [f"model.{name}" for name, rate in asked.items() if rate]:
+            kind = "free cell" if issubclass(cell_class, FreeCell) else "scan cell"
+            raise ConfigError(
+                f"{', '.join(named)}: {settings.cell} is a {kind}, whose recurrence is its own",
+                "set it to 0, or choose a gated cell (`lstm cells` lists them)",
+            )
+        return Regularization()
+    count = len(cell_class.state)
+    if isinstance(given, list) and len(given) != count:
+        raise ConfigError(f"model.zoneout: {len(given)} rates for the {count} states of {settings.cell}")
+    may = cell_class.zoneout_states or cell_class.state
+    rates = tuple(given) if isinstance(given, list) else tuple(given * (s in may) for s in cell_class.state)
+    if any(rate and s not in may for rate, s in zip(rates, cell_class.state, strict=True)):
+        raise ConfigError(f"model.zoneout: {settings.cell} allows it for {', '.join(may)} only")
+    zoneout = rates if any(rates) else ()
+    return Regularization(settings.weight_drop, settings.recurrent_dropout, zoneout)
+
+
+def detach(state: StackState) -> StackState:
+    """The state as plain values: truncated BPTT stops here."""
+    return tuple(tuple(s.detach() for s in layer) for layer in state)
+
+
+def reset_streams(state: StackState, reset: Tensor) -> StackState:
+    """The state with the streams in `reset` (B, bool) begun again from zero."""
+    return tuple(zeros_like_state(layer, reset) for layer in state)

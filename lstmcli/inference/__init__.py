@@ -1,1 +1,0 @@
-"""Answers from a trained model, for text and for series: decoding, evaluation, baselines."""

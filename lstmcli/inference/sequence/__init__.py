@@ -1,1 +1,0 @@
-"""How good answers about whole sequences are; classes of new ones."""

@@ -1,0 +1,140 @@
+"""A run on one page: what it is, how it went, how good it is, what it makes, what goes on inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstmcli.api import Run
+from lstmcli.config.load import dump_config
+from lstmcli.core.errors import LstmError, ResourceError
+from lstmcli.core.files import write_atomic
+from lstmcli.inspect.curves import curves_figure
+from lstmcli.inspect.finding import Finding
+from lstmcli.inspect.page import Section, folded, page, paragraph, picture, tables, text
+from lstmcli.kinds.series.trained import SeriesRun
+from lstmcli.run.directory import read_json
+from lstmcli.run.telemetry.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from lstmcli.api import AnyRun
+    from lstmcli.core.tables import Table
+
+SAMPLES = 3
+LENGTH = 400
+TEMPERATURE = 0.7
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the page shall hold beside config and curves, which cost nothing."""
+
+    evaluation: bool = True
+    inside: bool = True  # gates and gradients
+    tokens: int = 50_000  # symbols, or steps of windows, that are read to look inside
+
+
+def write_report(run: AnyRun, path: Path, wanted: Wanted, on_progress: Progress) -> None:
+    """Write the page. What cannot be made, such as an evaluation of data that are gone, is said in its
+    place."""
+    manifest = read_json(run.directory.manifest_path)
+    records = read_metrics(run.directory.metrics_path)
+    sections = list(_sections(run, records, wanted, on_progress))
+    made = page(run.directory.name, _facts(run, manifest, records), sections)
+    try:
+        write_atomic(path, made.encode())
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _sections(
+    run: AnyRun, records: list[dict[str, Any]], wanted: Wanted, on_progress: Progress
+) -> Iterator[Section]:
+    curves = curves_figure(records)
+    if curves is not None:
+        yield Section("Training", picture(curves, "losses and learning rate by step"))
+    if wanted.evaluation:
+        yield _tried("Evaluation", lambda: tables(_evaluation(run, on_progress)))
+    yield from _products(run)
+    if wanted.inside and isinstance(run, (Run, SeriesRun)):
+        yield from _inside(run, wanted.tokens, on_progress)
+    yield Section("Config", folded("all settings", text(dump_config(run.config))))
+
+
+def _inside(run: Run | SeriesRun, tokens: int, on_progress: Progress) -> Iterator[Section]:
+    from lstmcli.inspect.gates import inspect_gates
+    from lstmcli.inspect.gradients import inspect_gradients
+    from lstmcli.inspect.source import Reading
+
+    reading = Reading(tokens=tokens, on_progress=lambda done, total: on_progress("gates", done, total))
+    yield _tried("Gates", lambda: _finding(inspect_gates(run, reading)))
+    yield _tried("Gradients", lambda: _finding(inspect_gradients(run, Reading(tokens=tokens))))
+
+
+def _tried(title: str, make: Callable[[], str]) -> Section:
+    """The section, or in its place why it could not be made."""
+    try:
+        return Section(title, make())
+    except LstmError as error:
+        return Section(title, paragraph(f"not made: {error.message}"))
+
+
+def _finding(finding: Finding) -> str:
+    pictures = [picture(figure, name, drawing=False) for name, figure in finding.figures().items()]
+    return "\n".join(pictures) + tables(finding.tables())
+
+
+def _evaluation(run: AnyRun, on_progress: Progress) -> list[Table]:
+    return run.evaluate(on_progress=lambda done, total: on_progress("evaluating", done, total)).tables()
+
+
+def _products(run: AnyRun) -> Iterator[Section]:
+    """What the model writes, or forecasts."""
+    if isinstance(run, Run):
+        made = run.generate(length=LENGTH, num=SAMPLES, temperature=TEMPERATURE, seed=1)
+        about = paragraph(f"{LENGTH} symbols each, temperature {TEMPERATURE}, seed 1")
+        yield Section("Samples", about + "\n".join(text(sample.text) for sample in made))
+    elif isinstance(run, SeriesRun):
+        yield _tried("Forecasts", lambda: _forecast(run))
+
+
+def _forecast(run: SeriesRun) -> str:
+    from lstmcli.kinds.series.plot import forecast_figure
+
+    return picture(forecast_figure(run.forecast().panels(6)), "forecasts from the end of each series")
+
+
+def _facts(run: AnyRun, manifest: dict[str, Any], records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The cards under the title."""
+    config = run.config
+    sizes = " + ".join(str(size) for size in config.model.sizes)
+    facts = [
+        ("state", str(manifest.get("state", ""))),
+        ("data", f"{config.data.kind}, {_source(run)}"),
+        ("cell", f"{config.model.cell}, {sizes} units"),
+        ("parameters", f"{manifest.get('parameters', 0):,}"),
+        ("checkpoint", f"step {run.step:,}"),
+    ]
+    best = [r["val/loss"] for r in records if isinstance(r.get("val/loss"), (int, float))]
+    if best:
+        facts.append(("best validation loss", f"{min(best):.4f}"))
+    seconds = [r["speed/seconds"] for r in records if "speed/seconds" in r]
+    if seconds:
+        facts.append(("training time", _time(seconds[-1])))
+    facts.append(("computed on", f"{manifest.get('device', '')} in {manifest.get('precision', '')}"))
+    return facts
+
+
+def _source(run: AnyRun) -> str:
+    data = run.config.data
+    given = getattr(data, "task", None) or data.path or data.url or data.source or ""
+    return Path(given).name if isinstance(given, str) else f"{len(given)} files"
+
+
+def _time(seconds: float) -> str:
+    from lstmcli.run.telemetry.console import duration
+
+    return duration(seconds)

@@ -1,0 +1,249 @@
+"""A forecaster at work: a model, the figures it scales by, and the series of a table.
+
+windows of the table -> scaled -> rows for the model -> forecast -> calibrated -> the table's own units
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lstmcli.config.schema import Config
+from lstmcli.kinds.series.model import SeriesModel, SeriesShape
+from lstmcli.kinds.series.normalise import Rows, normalise
+from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.table.panel import Panel
+from lstmcli.kinds.series.windows import WindowBatch, gather
+
+Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+FEWEST = 200
+"""Residuals of a step below which all steps are calibrated together."""
+
+
+class Prediction(NamedTuple):
+    """Forecasts of B windows, with their truth; NaN where that is not known."""
+
+    point: Floats  # (B, h, C)
+    quantiles: Floats | None  # (B, h, C, Q)
+    actual: Floats  # (B, h, C)
+
+
+class Calibration(NamedTuple):
+    """What is added to each quantile so that on validation as much lies below it as it says: split
+    conformal prediction, one-sided for each level (Romano et al. 2019). In units of the window's scale."""
+
+    offsets: Floats  # (h, Q)
+
+    @classmethod
+    def from_json(cls, found: Any) -> Calibration | None:
+        """What a checkpoint holds: a list of rows, or null."""
+        return None if found is None else cls(np.asarray(found, dtype=np.float64))
+
+    @classmethod
+    def fit(cls, residuals: Floats, levels: Sequence[float]) -> Calibration:
+        """residuals (N, h, C, Q) of (truth - quantile) / window scale, NaN where the truth is missing."""
+        steps = residuals.shape[1]
+        flat = residuals.transpose(1, 3, 0, 2).reshape(steps, len(levels), -1)
+        if flat.shape[-1] < FEWEST:
+            together = flat.transpose(1, 0, 2).reshape(1, len(levels), -1)
+            flat = np.broadcast_to(together, (steps, *together.shape[1:]))
+        empty = np.all(np.isnan(flat), axis=-1, keepdims=True)
+        flat = np.where(empty, 0.0, flat)
+        columns = [np.nanquantile(flat[:, k], level, axis=-1) for k, level in enumerate(levels)]
+        return cls(np.stack(columns, axis=-1))
+
+
+def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:
+    """What the table makes of the model."""
+    settings, channels = config.forecast, len(panel.targets)
+    joint = settings.channels == "joint"
+    return SeriesShape(
+        channels=channels if joint else 1,
+        channel_ids=1 if joint else channels,
+        series_ids=len(panel.names),
+        calendar=2 * len(calendar_names(config, panel)),
+        known=panel.known.shape[1],
+        past=panel.past.shape[1],
+        static=panel.static.shape[1],
+        observed=missing,
+        season=settings.season or panel.season,
+    )
+
+
+def calendar_names(config: Config, panel: Panel) -> list[str]:
+    """The features of the time that the model reads."""
+    wanted = config.forecast.calendar
+    if wanted is False or panel.grid is None:
+        return []
+    return panel.grid.calendar_names() if wanted is True else list(wanted)
+
+
+class Forecaster:
+    """`panel` and `scaler` are those of the series at hand; `names` are the series of training."""
+
+    def __init__(
+        self,
+        config: Config,
+        model: SeriesModel,
+        panel: Panel,
+        scaler: Scaler,
+        names: Sequence[str],
+        device: torch.device | None = None,
+    ):
+        self.config, self.model, self.panel, self.scaler = config, model, panel, scaler
+        self.names = list(names)
+        self.device = device or torch.device("cpu")
+        self.context, self.horizon = config.data.context_length, config.data.horizon
+        self.levels = tuple(config.forecast.quantiles)
+        self.calibration: Calibration | None = None
+        self.scaled = scaler.scaled(panel)
+        known = {name: k for k, name in enumerate(names)}
+        self._ids = np.array([known.get(name, len(names)) for name in panel.names], dtype=np.int64)
+        self._calendar_names = calendar_names(config, panel)
+        self._first_tick = int(panel.starts.min()) - self._reach()
+        last = int((panel.starts + panel.lengths).max()) + 2 * self.horizon
+        self._calendar = np.zeros((1, 0), dtype=np.float32)
+        if self._calendar_names and panel.grid is not None:
+            ticks = np.arange(self._first_tick, last)
+            self._calendar = panel.grid.calendar(ticks, self._calendar_names)
+
+    def _reach(self) -> int:
+        """Steps before an origin that the model reads."""
+        return self.context + self.model.lag
+
+    def batch(self, series: Places, origins: Places) -> WindowBatch:
+        """Scaled windows."""
+        return gather(self.scaled, series, origins, self._reach(), self.horizon)
+
+    def rows(self, batch: WindowBatch) -> Rows:
+        """A row per window, or per window and channel where channels are independent."""
+        future = [batch.known]
+        if self._calendar_names:
+            steps = np.arange(-self._reach(), self.horizon)
+            place = np.clip(batch.ticks[:, None] + steps - self._first_tick, 0, len(self._calendar) - 1)
+            future.insert(0, self._calendar[place])
+        channels = batch.context.shape[2]
+        independent = self.model.shape.channels == 1 and channels > 1
+        rows = Rows(
+            context=self._tensor(batch.context),
+            target=self._tensor(batch.target),
+            channel=torch.zeros(len(batch.series), dtype=torch.long, device=self.device),
+            series=self._tensor(self._ids[batch.series]),
+            future=self._tensor(np.concatenate(future, axis=-1)),
+            past=self._tensor(batch.past),
+            static=self._tensor(batch.static),
+        )
+        return by_channel(rows) if independent else rows
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device.type == "mps" and tensor.dtype == torch.float64:
+            tensor = tensor.float()  # that device has no float64
+        return tensor.to(self.device)
+
+    def predict(self, batch: WindowBatch) -> Prediction:
+        """Forecasts as the model sees values, not calibrated."""
+        self.model.eval()
+        return self._prediction(batch, *self.model(self.rows(batch), self.levels))
+
+    def scored(self, batch: WindowBatch) -> tuple[float, Prediction]:
+        """The loss of training beside what `predict` gives."""
+        self.model.eval()
+        loss, point, quantiles = self.model.scored(self.rows(batch), self.levels)
+        return float(loss), self._prediction(batch, point, quantiles)
+
+    def _prediction(self, batch: WindowBatch, point: Tensor, quantiles: Tensor | None) -> Prediction:
+        shape = batch.target.shape
+        return Prediction(
+            self._by_window(point, shape),
+            None if quantiles is None else self._by_window(quantiles, shape),
+            batch.target,
+        )
+
+    def _by_window(self, values: Tensor, shape: tuple[int, ...]) -> Floats:
+        """(R, h, ...) of rows as (B, h, C, ...) of windows."""
+        windows, steps, channels = shape
+        array: Floats = values.double().cpu().numpy()
+        if array.shape[0] == windows:
+            return array
+        return np.moveaxis(array.reshape(windows, channels, steps, *array.shape[3:]), 1, 2)
+
+    def window_scale(self, batch: WindowBatch) -> Floats:
+        """(B, 1, C): by what a window's residuals are measured for calibration."""
+        context = torch.from_numpy(batch.context)
+        scale: Floats = normalise(context, self.config.forecast.normalization, self.model.lag).scale.numpy()
+        return scale
+
+    def residuals(self, batch: WindowBatch, prediction: Prediction) -> Floats:
+        """(B, h, C, Q): truth less forecast at every level, in units of the window's scale."""
+        forecast = prediction.quantiles
+        if forecast is None:
+            forecast = np.repeat(prediction.point[..., None], len(self.levels), -1)
+        return (prediction.actual[..., None] - forecast) / self.window_scale(batch)[..., None]
+
+    def finish(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
+        """The prediction, calibrated and in the table's own units."""
+        quantiles, point = self._calibrated(batch, prediction), prediction.point
+        if quantiles is not None and self.model.head.name == "quantile":
+            # The point of such a model is its middle quantile, so it moves with it.
+            middle = min(range(len(self.levels)), key=lambda k: abs(self.levels[k] - 0.5))
+            point = quantiles[..., middle]
+        return self.restored(batch, prediction._replace(point=point, quantiles=quantiles))
+
+    def restored(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
+        """The prediction in the table's own units."""
+        restore, quantiles = self.scaler.restore, prediction.quantiles
+        return Prediction(
+            restore(prediction.point, batch.series),
+            None if quantiles is None else restore(quantiles, batch.series),
+            restore(prediction.actual, batch.series),
+        )
+
+    def _calibrated(self, batch: WindowBatch, prediction: Prediction) -> Floats | None:
+        quantiles = prediction.quantiles
+        if self.calibration is None:
+            return quantiles
+        if quantiles is None:
+            quantiles = np.repeat(prediction.point[..., None], len(self.levels), -1)
+        offsets = self.calibration.offsets[None, :, None, :]
+        return np.sort(quantiles + offsets * self.window_scale(batch)[..., None], axis=-1)
+
+    def forecast(self, series: Places, origins: Places) -> Prediction:
+        """Forecasts of windows in the table's own units."""
+        batch = self.batch(series, origins)
+        return self.finish(batch, self.predict(batch))
+
+    def sample(self, series: Places, origins: Places, count: int) -> Floats:
+        """Paths (count, B, h, C) in the table's own units."""
+        batch = self.batch(series, origins)
+        self.model.eval()
+        paths = self.model.sample(self.rows(batch), count)
+        each = [self.scaler.restore(self._by_window(p, batch.target.shape), batch.series) for p in paths]
+        return np.stack(each)
+
+
+def by_channel(rows: Rows) -> Rows:
+    """Rows of one channel each, from rows (B, steps, C): window by window, all channels."""
+    windows, channels = rows.context.shape[0], rows.context.shape[2]
+
+    def split(values: Tensor) -> Tensor:
+        return values.transpose(1, 2).reshape(windows * channels, -1, 1)
+
+    def repeat(values: Tensor) -> Tensor:
+        return values.repeat_interleave(channels, 0)
+
+    return Rows(
+        context=split(rows.context),
+        target=split(rows.target),
+        channel=torch.arange(channels, device=rows.context.device).repeat(windows),
+        series=repeat(rows.series),
+        future=repeat(rows.future),
+        past=repeat(rows.past),
+        static=repeat(rows.static),
+    )

@@ -1,0 +1,217 @@
+"""A table that nobody has described: what its columns seem to be, and settings that fit its size."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcli.config.schema import Data
+from lstmcli.core.errors import UsageError
+from lstmcli.kinds.series.table.panel import Panel, prepare_series
+from lstmcli.kinds.series.table.scan import Scan, scan
+from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
+from lstmcli.kinds.series.table.times import PARTS, parse_text, whole_numbers
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "t", "index", "step", "week", "month", "year")
+LENGTHS = {"s": (120, 30), "d": (56, 14), "w": (52, 13), "mo": (36, 12), "q": (16, 8), "y": (12, 6)}
+"""Context and horizon by the unit of the frequency."""
+WORDS = {"hour": "1h", "dai": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
+"""How names of files tell the frequency of layout rows."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a config needs to know of a table."""
+
+    columns: dict[str, Any]
+    """Settings of `data` about columns: layout, time, group, target, static, frequency."""
+    left_out: list[str]
+    """Columns that are read by nobody."""
+    context: int
+    horizon: int
+    patch: int
+    splits: bool
+    """Shares, else the last horizon of each series for test, and the one before for validation."""
+    positive: bool
+    """No observed value is below zero."""
+    series: int
+    steps: int
+    """Of the median series."""
+    cells: int
+    """Observed values of all targets."""
+
+
+@dataclass
+class _Parts:
+    columns: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
+
+
+def propose_series(path: Path) -> Proposal:
+    """Columns by their contents and names, lengths by the frequency and the series' length.
+
+    DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
+    """
+    missing = Data.model_fields["missing"].get_default(call_default_factory=True)
+    found = scan(path, lambda label, done, total: None, short_rows=True)
+    head = sample(path, found, missing)
+    parts = _parts(path, found, head, missing)
+    data = prepare_series(Data(kind="series", path=str(path), splits=[1.0], **parts.columns))
+    panel = data.panel
+    if parts.columns["layout"] != "rows" and panel.grid is not None:
+        parts.columns["frequency"] = panel.grid.frequency
+    steps = int(np.median(panel.lengths))
+    if steps < 4:
+        raise UsageError(
+            f"{path}: the series are too short to forecast: half of them have at most {steps} steps",
+            "give a table with longer series, or write the config by hand (`lstm validate --schema`)",
+        )
+    context, horizon = lengths_for(panel, steps)
+    observed = panel.values[~np.isnan(panel.values)]
+    return Proposal(
+        parts.columns,
+        parts.left_out,
+        context,
+        horizon,
+        patch_for(context, horizon),
+        steps // 10 >= max(10 * horizon, context),
+        bool((observed >= 0).all()),
+        len(panel.names),
+        steps,
+        len(observed),
+    )
+
+
+def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
+    """Context and horizon for the frequency, so short that training, validation and test fit in."""
+    unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency)
+    season = panel.season
+    context, horizon = LENGTHS.get(unit, (96, 24))
+    if unit in ("h", "m") and 1 < season <= 96:
+        context, horizon = (7 if unit == "h" else 4) * season, season
+    horizon = max(1, min(horizon, steps // 8))
+    context = max(1, min(context, steps - 3 * horizon))
+    return max(context - context % horizon, min(context, horizon)), horizon
+
+
+def patch_for(context: int, horizon: int) -> int:
+    """The longest patch, of at most 24 steps, that divides both and leaves four in the context."""
+    common = math.gcd(context, horizon)
+    fits = [size for size in range(1, 25) if common % size == 0 and context // size >= 4]
+    return max(fits, default=1)
+
+
+def _parts(path: Path, found: Scan, head: pl.DataFrame, missing: list[str]) -> _Parts:
+    time = time_columns(head)
+    if not time:
+        return _rows(path, head)
+    free = [name for name in head.columns if name not in time]
+    numeric = [name for name in free if name in set(numeric_columns(head))]
+    frame = load(path, found, head.columns, [], missing, time).frame
+    columns: dict[str, Any] = {"layout": "wide", "time": time[0] if len(time) == 1 else time}
+    static: list[str] = []
+    if frame.select(time).n_unique() < len(frame):
+        group = _group(path, frame, time, free)
+        columns |= {"layout": "long", "group": group}
+        free.remove(group)
+        static = [name for name in free if _constant(frame, group, name)]
+        if not set(numeric) - {group, *static}:
+            static = [name for name in static if name not in numeric]
+    counters = [name for name in numeric if _counts(frame[name])]
+    targets = [name for name in numeric if name in free and name not in (*counters, *static)]
+    if not targets:  # nothing but a counter: then it is what there is to forecast
+        targets = [name for name in counters if name in free and name not in static]
+    if not targets:
+        raise UsageError(f"{path}: no column of numbers is left to forecast", "write the config by hand")
+    columns["target"] = targets[0] if len(targets) == 1 else targets
+    if static:
+        columns["static"] = static
+    return _Parts(columns, [name for name in free if name not in (*targets, *static)])
+
+
+def time_columns(head: pl.DataFrame) -> list[str]:
+    """The column of times, or those of year, month, ..., or none."""
+    by_name = {name.lower(): name for name in head.columns}
+    dated = [name for name in head.columns if _is_dates(head[name])]
+    if dated:
+        named = [name for name in dated if name.lower() in TIME_NAMES]
+        return (named or dated)[:1]
+    several = []
+    for part in PARTS:
+        if part not in by_name:
+            break
+        several.append(by_name[part])
+    if len(several) > 1:
+        return several
+    for name in TIME_NAMES:
+        column = by_name.get(name)
+        if column is not None and head[column].null_count() == 0 and whole_numbers(head[column]) is not None:
+            return [column]
+    return []
+
+
+def _is_dates(column: pl.Series) -> bool:
+    import polars as pl
+
+    if column.dtype in (pl.Date, pl.Datetime):
+        return True
+    if column.dtype != pl.String or is_numeric(column):
+        return False
+    texts = column.drop_nulls().head(100)
+    return len(texts) > 0 and parse_text(texts).null_count() <= 0.1 * len(texts)
+
+
+def _rows(path: Path, head: pl.DataFrame) -> _Parts:
+    """Layout rows where the first column names series, or the columns are numbered."""
+    names = head.columns
+    first_is_name = not is_numeric(head.to_series(0)) and head.to_series(0).n_unique() == len(head)
+    steps = names[1:] if first_is_name else names
+    numbers = [re.sub(r"^\D*", "", name) for name in steps]
+    numbered = len(steps) >= 4 and all(text.isdigit() for text in numbers)
+    if not numbered and not (first_is_name and len(steps) >= 8):
+        raise UsageError(
+            f"{path}: no column of times was found, and the rows do not look like one series each",
+            "write the config by hand and name the columns (`lstm validate --schema`)",
+        )
+    columns: dict[str, Any] = {"layout": "rows"}
+    for word, frequency in WORDS.items():
+        if word in path.stem.lower():
+            columns["frequency"] = frequency
+    if first_is_name:
+        columns["group"] = names[0]
+    return _Parts(columns)
+
+
+def _group(path: Path, frame: pl.DataFrame, time: list[str], free: list[str]) -> str:
+    """The column that tells apart the rows of one time: text before whole numbers, few before many."""
+    text = [name for name in free if not is_numeric(frame[name])]
+    whole = [name for name in free if name not in text and whole_numbers(frame[name]) is not None]
+    for names in (text, whole):
+        fits = [name for name in names if frame.select([*time, name]).n_unique() == len(frame)]
+        if fits:
+            return min(fits, key=lambda name: frame[name].n_unique())
+    raise UsageError(
+        f"{path}: times repeat, and no single column tells the series apart",
+        "add a column with a name for each series, or write the config by hand",
+    )
+
+
+def _constant(frame: pl.DataFrame, group: str, name: str) -> bool:
+    """Whether a column has one value in each group."""
+    return frame.select([group, name]).n_unique() == frame[group].n_unique()
+
+
+def _counts(column: pl.Series) -> bool:
+    """Whether a column merely numbers the rows."""
+    if column.null_count() or len(column) < 3:
+        return False
+    numbers = whole_numbers(column)
+    return numbers is not None and bool((np.diff(numbers) == 1).all())

@@ -1,0 +1,252 @@
+"""A table of times (long or wide) becomes a Stack: the series one after the other, on their grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcli.core.errors import DataError
+from lstmcli.core.notices import notice
+from lstmcli.kinds.series.table.frequency import Step, find_step, month_day_of, parse_frequency
+from lstmcli.kinds.series.table.grid import TimeGrid
+from lstmcli.kinds.series.table.roles import Roles
+from lstmcli.kinds.series.table.table import Table
+from lstmcli.kinds.series.table.times import read_times
+
+if TYPE_CHECKING:
+    pass
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+
+MOST_GAPS = 100
+"""A table may become so many times longer by filled gaps (and 100,000 steps)."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The series of a table, nothing scaled; what is missing is NaN."""
+
+    values: Float  # (N, C)
+    known: Float  # (N, K)
+    past: Float  # (N, P)
+    offsets: Int  # (S + 1,)
+    starts: Int  # (S,)
+    names: list[str]
+    grid: TimeGrid | None
+    static: list[Any]  # per static column: float64 (S,) or a list of S texts or None
+    test_from: Int  # (S,): where the rows of the test table begin; the length where there are none
+    rows: int
+    gaps: int
+
+
+def stack(
+    table: Table, roles: Roles, frequency: str | None, test_row: int, month_day: int | None = None
+) -> Stack:
+    """``test_row``: the first row of the frame that is of the test table (the number of rows: none).
+    ``month_day``: that of a trained run, kept if the times allow it."""
+    step = parse_frequency(frequency) if frequency else None
+    raw, integers = read_times(table, roles.time, months=step is not None and step.kind == "months")
+    _check_kind(step, integers, roles)
+    codes, names = _codes(table, roles.group)
+    order = _order(codes, raw)
+    if order is not None:
+        raw, codes = raw[order], codes[order]
+    at = _Rows(table, order)
+    _check_duplicates(raw, codes, names, at)
+    grid = _grid(raw, codes, integers, step, month_day, at)
+    ticks, off = grid.split(raw)
+    if off.any():
+        row = int(off.argmax())
+        label = np.datetime64(int(raw[row]), "us") if grid.timed else raw[row]
+        raise DataError(
+            f"{at.place(row)}: {label} is off the grid of {grid.frequency} steps from {grid.labels([0])[0]}",
+            "correct the time, or set data.frequency to a step that all times share",
+        )
+    return _filled(table, roles, order, codes, ticks, names, grid, test_row, at)
+
+
+class _Rows:
+    """Where sorted rows stand in their files."""
+
+    def __init__(self, table: Table, order: Int | None):
+        self.table, self.order = table, order
+
+    def row(self, sorted_row: int) -> int:
+        return sorted_row if self.order is None else int(self.order[sorted_row])
+
+    def place(self, sorted_row: int) -> str:
+        return self.table.place(self.row(sorted_row))
+
+
+def _check_kind(step: Step | None, integers: bool, roles: Roles) -> None:
+    if step is not None and integers != (step.kind == "integers"):
+        found = "whole numbers" if integers else "dates"
+        wanted = "such as 1i for whole numbers" if integers else "such as 1h or 1mo"
+        raise DataError(
+            f"data.frequency {step.name} does not fit: the times in {' + '.join(roles.time)} are {found}",
+            f"set data.frequency to {wanted}, or remove it",
+        )
+
+
+def _codes(table: Table, group: str | None) -> tuple[Int, list[str]]:
+    """A number per row for its series, in the order of their first rows, and their names."""
+    if group is None:
+        return np.zeros(len(table.frame), dtype=np.int64), [""]
+    import polars as pl
+
+    column = table.frame[group]
+    if column.null_count():
+        row = int(column.is_null().arg_max() or 0)
+        raise DataError(f"{table.place(row)}: no name of a series in column {group}", "fill it in")
+    column = column.cast(pl.String)
+    names = column.unique(maintain_order=True)
+    return column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64), names.to_list()
+
+
+def _order(codes: Int, raw: Int) -> Int | None:
+    """How to sort by series and time; None if it is so already. A notice if times ran backwards."""
+    step = np.diff(codes)
+    if bool((step >= 0).all()) and bool(((np.diff(raw) >= 0) | (step > 0)).all()):
+        return None
+    import polars as pl
+
+    frame = pl.DataFrame({"code": codes, "time": raw})
+    order = frame.select(pl.arg_sort_by("code", "time", maintain_order=True)).to_series()
+    result = order.to_numpy().astype(np.int64)
+    same = np.diff(codes[result]) == 0
+    backwards = int((same & (np.diff(result) < 0)).sum())
+    if backwards:
+        notice(f"rows are not in the order of their times ({backwards:,} go backwards): sorted")
+    return result
+
+
+def _check_duplicates(raw: Int, codes: Int, names: list[str], at: _Rows) -> None:
+    twice = (np.diff(raw) == 0) & (np.diff(codes) == 0)
+    if not twice.any():
+        return
+    row = int(twice.argmax())
+    name = names[int(codes[row])]
+    of = f" of series {name!r}" if name else ""
+    raise DataError(
+        f"{at.place(row + 1)}: the same time as {at.place(row)}{of} ({int(twice.sum()):,} such rows)",
+        "keep one row per time, or name the column that tells the series apart in data.group",
+    )
+
+
+def _grid(
+    raw: Int, codes: Int, integers: bool, step: Step | None, month_day: int | None, at: _Rows
+) -> TimeGrid:
+    step = step or find_step(raw, codes, integers, at.place)
+    first = int(raw.min())
+    if integers:
+        return TimeGrid(step.name, first)
+    origin: datetime = np.datetime64(first, "us").astype(datetime)
+    if step.kind != "months":
+        return TimeGrid(step.name, origin)
+    kept = TimeGrid(step.name, origin, month_day)
+    if month_day is not None and not kept.split(raw)[1].any():
+        return kept
+    return TimeGrid(step.name, origin, month_day_of(raw))
+
+
+def _filled(
+    table: Table,
+    roles: Roles,
+    order: Int | None,
+    codes: Int,
+    ticks: Int,
+    names: list[str],
+    grid: TimeGrid,
+    test_row: int,
+    at: _Rows,
+) -> Stack:
+    """Every row at its step; steps without a row are missing."""
+    firsts = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1])  # each series' first sorted row
+    lasts = np.concatenate([firsts[1:], [len(codes)]]) - 1
+    starts = ticks[firsts]
+    offsets = np.concatenate([[0], np.cumsum(ticks[lasts] - starts + 1)]).astype(np.int64)
+    total, gaps = int(offsets[-1]), int(offsets[-1]) - len(codes)
+    if total > MOST_GAPS * len(codes) + 100_000:
+        widest = int((np.diff(ticks) * (np.diff(codes) == 0)).argmax()) + 1
+        raise DataError(
+            f"on a grid of {grid.frequency} steps {len(codes):,} rows would become {total:,}; "
+            f"the widest gap is before {at.place(widest)}",
+            "correct the time there, or set a longer data.frequency",
+        )
+    if gaps:
+        notice(
+            f"{gaps:,} steps have no row: filled as missing ({len(codes):,} rows, steps of {grid.frequency})"
+        )
+    places = offsets[codes] + ticks - starts[codes] if gaps else None
+
+    def placed(columns: list[str]) -> Float:
+        result = np.full((total, len(columns)), np.nan)
+        for number, name in enumerate(columns):
+            column = table.frame[name].to_numpy()
+            column = column if order is None else column[order]
+            result[slice(None) if places is None else places, number] = column
+        return result
+
+    return Stack(
+        placed(roles.targets),
+        placed(roles.known),
+        placed(roles.past),
+        offsets,
+        starts,
+        names,
+        grid,
+        [_static(table, name, name in roles.text, order, codes, firsts, at) for name in roles.static],
+        _test_starts(order, codes, ticks - starts[codes], lasts, test_row, at, names),
+        len(codes),
+        gaps,
+    )
+
+
+def _static(
+    table: Table, name: str, text: bool, order: Int | None, codes: Int, firsts: Int, at: _Rows
+) -> Any:
+    """One value per series. DataError: it is not constant within one."""
+    import polars as pl
+
+    column = table.frame[name].cast(pl.String if text else pl.Float64)
+    column = column if order is None else column[order]
+    value = column[firsts]
+    differs = ~column.eq_missing(value[codes])
+    if differs.any():
+        row = int(differs.arg_max() or 0)
+        raise DataError(
+            f"{at.place(row)}: column {name} is static, but changes from {value[int(codes[row])]!r} to "
+            f"{column[row]!r} within a series",
+            "name it in data.known or data.past, or correct it there",
+        )
+    return value.to_list() if text else value.to_numpy().astype(np.float64)
+
+
+def _test_starts(
+    order: Int | None, codes: Int, steps: Int, lasts: Int, test_row: int, at: _Rows, names: list[str]
+) -> Int:
+    """The step of each series at which the test table's rows begin."""
+    lengths = steps[lasts] + 1
+    if test_row >= len(codes):
+        return lengths
+    original = np.arange(len(codes)) if order is None else order
+    test = original >= test_row
+    before = test[:-1] & ~test[1:] & (np.diff(codes) == 0)
+    if before.any():
+        row = int(before.argmax())
+        raise DataError(
+            f"{at.place(row)}: a test row that is earlier than {at.place(row + 1)}",
+            "the rows of data.test_path must continue the series of data.path",
+        )
+    counts = np.bincount(codes, weights=~test)
+    if (counts == 0).any():
+        name = names[int((counts == 0).argmax())]
+        raise DataError(f"data.test_path has the series {name!r}, which data.path has not", "remove it")
+    result = lengths.copy()
+    np.minimum.at(result, codes[test], steps[test])
+    return result

@@ -1,0 +1,201 @@
+"""One time per row, from text, dates, whole numbers, or several columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcli.core.errors import DataError
+from lstmcli.kinds.series.table.table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Int = npt.NDArray[np.int64]
+
+PARTS = ("year", "month", "day", "hour", "minute", "second")
+LEAST = (None, 1, 1, 0, 0, 0)
+MOST = (None, 12, 31, 23, 59, 59)
+NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y-%m")
+OFFSET = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+LATEST = 250_000_000_000_000_000  # microseconds from 1970 to the year 9892
+HINT = "write times as 2016-07-01, 2016-07-01 05:00:00 or 2016-07-01T05:00:00Z (year first), or whole numbers"
+
+
+def read_times(table: Table, columns: list[str], months: bool) -> tuple[Int, bool]:
+    """Microseconds since 1970, or whole numbers (then True), of each row.
+
+    ``months``: the frequency is of months or years, so whole numbers are years (2016) or months
+    (201607). DataError: a time that is missing or cannot be read, with its row.
+    """
+    for name in columns:
+        if (nulls := table.frame[name].is_null()).any():
+            row = int(nulls.arg_max() or 0)
+            raise DataError(f"{table.place(row)}: no time in column {name}", "fill it in or delete the row")
+    if len(columns) == 1:
+        return column_times(table, columns[0], months)
+    if (parts := _parts(columns)) is not None:
+        return _composed(table, columns, parts), False
+    import polars as pl
+
+    texts = [table.frame[name].cast(pl.String).str.strip_chars() for name in columns]
+    joined = pl.select(pl.concat_str(texts, separator=" ")).to_series()
+    return _text_times(joined, table, " + ".join(columns)), False
+
+
+def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
+    """The same for one column without missing times."""
+    import polars as pl
+
+    column = table.frame[name]
+    if column.dtype.is_temporal() and column.dtype != pl.Time and column.dtype != pl.Duration:
+        return _stored(column, table, name), False
+    numbers = whole_numbers(column)
+    if numbers is None:
+        return _text_times(column.cast(pl.String), table, name), False
+    if months and bool(((numbers >= 1000) & (numbers <= 9999)).all()):
+        return _from_parts([numbers]), False
+    if months and bool(((numbers >= 100_001) & (numbers <= 999_912)).all()):
+        return _checked(table, [name], [numbers // 100, numbers % 100]), False
+    dates = (numbers >= 10_000_101) & (numbers <= 99_991_231)
+    parts = [numbers // 10_000, numbers // 100 % 100, numbers % 100]
+    if bool(dates.all()) and _first_wrong(parts) is None:
+        return _from_parts(parts), False
+    return numbers, True
+
+
+def _stored(column: pl.Series, table: Table, name: str) -> Int:
+    """Microseconds since 1970 of dates and timestamps as a Parquet file stores them. By arithmetic: for what
+    lies outside the calendar the library ends in a panic."""
+    import polars as pl
+
+    stored = column.to_physical().to_numpy().astype(np.int64)
+    unit = "d" if column.dtype == pl.Date else getattr(column.dtype, "time_unit", "us")
+    scale, divisor = {"d": (86_400_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[unit]
+    bad = np.abs(stored // divisor) > LATEST // scale
+    if bad.any():
+        raise DataError(
+            f"{table.place(int(bad.argmax()))}: column {name}: the time is outside the calendar", HINT
+        )
+    return stored * scale // divisor
+
+
+def whole_numbers(column: pl.Series) -> Int | None:
+    """The column as integers, or None where it is not all whole numbers."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        head = column.head(1).str.strip_chars()
+        if head.len() and head.cast(pl.Int64, strict=False).null_count():
+            return None  # cheap: most times begin with a date
+        column = column.str.strip_chars()
+    if column.dtype.is_float() and not bool((column == column.round(0)).all()):
+        return None
+    if not (column.dtype == pl.String or column.dtype.is_numeric()):
+        return None
+    numbers = column.cast(pl.Int64, strict=False)
+    return None if numbers.null_count() else numbers.to_numpy().astype(np.int64)
+
+
+def _text_times(texts: pl.Series, table: Table, name: str) -> Int:
+    times = parse_text(texts)
+    nulls = times.is_null()
+    if nulls.any():
+        row = int(nulls.arg_max() or 0)
+        raise DataError(f"{table.place(row)}: column {name}: {texts[row]!r} is not a time", HINT)
+    return times.to_numpy().astype(np.int64)
+
+
+def parse_text(texts: pl.Series) -> pl.Series:
+    """Microseconds since 1970 of ISO texts; null for what is none."""
+    times = _by_formats(texts)
+    if times.null_count() == 0:
+        return times
+    left = texts.filter(times.is_null()).str.strip_chars()
+    left = left.str.replace(r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", "${1}-${2}-${3}")
+    left = left.str.replace(r"^(\d{4})[/.](\d{1,2})$", "${1}-${2}")
+    left = left.str.replace(r"^(\S+)[Tt](\d)", "${1} ${2}").str.replace(r"\s*[Zz]$", "+00:00")
+    left = left.str.replace(r"\s+([+-]\d\d:?\d\d)$", "${1}").str.replace(
+        r"^(\S+ \d\d)([+-].*)?$", "${1}:00${2}"
+    )
+    return times.scatter(times.is_null().arg_true(), _by_formats(left))
+
+
+def _by_formats(texts: pl.Series) -> pl.Series:
+    import polars as pl
+
+    times: pl.Series | None = None
+    for form in (*NAIVE, *OFFSET):
+        zone = "UTC" if form.endswith("z") else None
+        found = texts.str.to_datetime(form, strict=False, time_unit="us", time_zone=zone)
+        found = found.to_physical().cast(pl.Int64)
+        times = found if times is None else times.zip_with(times.is_not_null(), found)
+        if times.null_count() == 0:
+            break
+    assert times is not None  # there are formats
+    return times
+
+
+# --- several columns ----------------------------------------------------------------------------
+
+
+def _parts(columns: list[str]) -> list[str] | None:
+    """The columns in the order year, month, ... if that is what they are called."""
+    named = {name.lower(): name for name in columns}
+    used = PARTS[: len(columns)]
+    return [named[part] for part in used] if set(named) == set(used) else None
+
+
+def _composed(table: Table, columns: list[str], parts: list[str]) -> Int:
+    numbers = []
+    for name in parts:
+        found = whole_numbers(table.frame[name])
+        if found is None:
+            row = _first_text(table, name)
+            value = table.frame[name][row]
+            raise DataError(
+                f"{table.place(row)}: column {name}: {value!r} is not a whole number", "correct it there"
+            )
+        numbers.append(found)
+    return _checked(table, parts, numbers)
+
+
+def _first_text(table: Table, name: str) -> int:
+    import polars as pl
+
+    column = table.frame[name]
+    if column.dtype.is_float():
+        return int((column != column.round(0)).arg_max() or 0)
+    return int(column.cast(pl.String).str.strip_chars().cast(pl.Int64, strict=False).is_null().arg_max() or 0)
+
+
+def _checked(table: Table, names: list[str], numbers: list[Int]) -> Int:
+    if (row := _first_wrong(numbers)) is not None:
+        found = "-".join(str(int(part[row])) for part in numbers)
+        raise DataError(f"{table.place(row)}: {found} is no date (column {' + '.join(names)})", HINT)
+    return _from_parts(numbers)
+
+
+def _first_wrong(numbers: list[Int]) -> int | None:
+    """The first row whose parts make no date, such as 30 February."""
+    wrong = np.zeros(len(numbers[0]), dtype=bool)
+    for part, least, most in zip(numbers, LEAST, MOST, strict=False):
+        if least is not None and most is not None:
+            wrong |= (part < least) | (part > most)
+    wrong |= (numbers[0] < 1) | (numbers[0] > 9999)
+    if not wrong.any() and len(numbers) > 2:
+        months = (numbers[0] - 1970) * 12 + numbers[1] - 1
+        ends = (months + 1).astype("datetime64[M]").astype("datetime64[D]")
+        wrong = numbers[2] > (ends - months.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def _from_parts(numbers: list[Int]) -> Int:
+    zero = np.zeros_like(numbers[0])
+    given = [*numbers, *(zero + (least or 0) for least in LEAST[len(numbers) :])]
+    year, month, day, hour, minute, second = given
+    months = (year - 1970) * 12 + month - 1
+    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + day - 1
+    return np.asarray(((days * 24 + hour) * 60 + minute) * 60 + second, dtype=np.int64) * 1_000_000

@@ -1,0 +1,226 @@
+"""Learning to forecast the series of a table: one model for all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lstmcli.config.schema import Config
+from lstmcli.core.errors import ConfigError
+from lstmcli.engine.footprint import check_series_room, check_training_room, series_parameters
+from lstmcli.engine.layers import Trace
+from lstmcli.engine.measures.gradients import Gradients, series_gradient_norms
+from lstmcli.engine.stack import Stack, StackState
+from lstmcli.kinds.series.document import check_document
+from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
+from lstmcli.kinds.series.forecaster import Calibration, Forecaster, series_shape
+from lstmcli.kinds.series.model import SeriesModel
+from lstmcli.kinds.series.normalise import Rows
+from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.table.panel import prepare_series
+from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
+from lstmcli.kinds.text.task import describe_model
+from lstmcli.run.directory import read_json
+from lstmcli.run.distributed import ALONE, Ranks
+from lstmcli.run.own_cell import cell_files
+from lstmcli.run.task import Measured, Score
+from lstmcli.run.telemetry.console import Console
+from lstmcli.run.telemetry.logger import Logger
+from lstmcli.run.telemetry.looks import Pace, gates_figure, gradients_figure, half_lives
+
+PICTURES = 4
+"""Windows of the validation split that are drawn at each evaluation."""
+ROWS = 16
+"""Rows of the batch whose gates are looked at."""
+
+
+class SeriesTask:
+    """Windows of all series in a pseudo-random order, each forecast from its own context."""
+
+    unit = "windows"
+
+    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+        check_forecast(config)
+        self.config, self.ranks = config, ranks
+        data, settings = config.data, config.forecast
+        self.data = prepare_series(data, on_progress)
+        self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
+        panel = self.data.panel
+        windows = training_windows(self.data, data.context_length, data.horizon)
+        part = ranks.part_of(config.train.batch_size)
+        self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
+        self.steps_per_epoch = self.batches.steps_per_epoch
+        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling)
+        train = (
+            panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
+        )
+        missing = any(bool(np.isnan(values).any()) for values in train)  # no later part may shape the model
+        self.shape = series_shape(config, panel, missing)
+        numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
+        check_training_room(config, numbers, part, steps, sum(config.model.sizes) * settings.members)
+        check_series_room(config)
+        self.model = SeriesModel(config, self.shape)
+        self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
+        self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)
+        self.val = split_windows(
+            self.data, "val", data.context_length, data.horizon, config.evaluation.stride
+        )
+        self.has_validation = len(self.val) > 0
+        self._gradients: Gradients | None = None  # of the last evaluation
+        self._pace = Pace(config)
+        self._rows: Rows | None = None
+        self._last: Evaluation | None = None
+
+    @cached_property
+    def scales(self) -> Scales:
+        """What errors are divided by; made by the first evaluation, not by the start of a run."""
+        return Scales(self.forecaster, self.data.train_end)
+
+    def stacks(self) -> list[Stack]:
+        return self.model.stacks
+
+    def place(self, device: torch.device) -> None:
+        self.model.to(device)
+        self.forecaster.device = device
+
+    def start_state(self) -> StackState:
+        """Each window begins anew."""
+        return ()
+
+    def loss(self, step: int, carried: StackState) -> Measured:
+        self._rows = self.rows_of(step)
+        loss, terms = self.model.objective(self._rows)
+        return Measured(loss, carried, self.config.train.batch_size, terms=terms)
+
+    def rows_of(self, step: int) -> Rows:
+        """Batch number `step`, ready for the model."""
+        places = self.batches.windows.locate(self.batches.indices(step))
+        return self.forecaster.rows(self.forecaster.batch(*places))
+
+    def warm_up(self) -> None:
+        self.model.loss(self.rows_of(0)).backward()  # type: ignore[no-untyped-call]
+        self.model.zero_grad(set_to_none=True)
+
+    def traces(self) -> list[Trace]:
+        if self._rows is None:
+            return []
+        return self.model.observe(Rows(*(values[:ROWS] for values in self._rows)))
+
+    def loss_values(self, loss: float) -> dict[str, float]:
+        return {"train/loss": loss}
+
+    def evaluate(self, stop: Callable[[], bool]) -> Score | None:
+        found = evaluate_series(
+            self.forecaster, self.val, self.scales, self.config.evaluation.max_windows, stop,
+            with_loss=True, calibrate=True,
+        )  # fmt: skip
+        if found is None:
+            return None
+        self._last = found
+        self.forecaster.calibration = found.calibration
+        names = ("scaled_mse", "scaled_mae", "smape", "mase", "coverage")
+        values = {f"val/{k}": v for k in names if (v := found.board.summary().get(k)) is not None}
+        return Score(found.loss, {"val/loss": found.loss} | values | self._look_back())
+
+    def _look_back(self) -> dict[str, float]:
+        """How far gradients reach, in a few fixed windows."""
+        if not self.config.telemetry.pictures:
+            return {}
+        places = self.val.locate(spread(self.val, PICTURES))
+        rows = self.forecaster.rows(self.forecaster.batch(*places))
+        self._gradients = series_gradient_norms(self.model, rows, explain=False)
+        return half_lives(self._gradients)
+
+    def show(self, step: int, logger: Logger, console: Console) -> None:
+        """Forecasts of a few fixed windows, and how far the quantiles can be trusted."""
+        from lstmcli.kinds.series.plot import calibration_figure, forecast_figure
+
+        if not self.config.telemetry.tensorboard:
+            return
+        places = self.val.locate(spread(self.val, PICTURES))
+        logger.figure(step, "forecasts", forecast_figure(forecast_panels(self.forecaster, *places)))
+        found = self._last.board.calibration() if self._last is not None else []
+        if found:
+            nominal, observed = ([row[k] for row in found] for k in ("level", "observed"))
+            logger.figure(step, "calibration", calibration_figure(nominal, observed))
+        if self._pace.due():
+            rows = self.forecaster.rows(self.forecaster.batch(*(p[:1] for p in places)))
+            gates = gates_figure(self.model.observe(rows))
+            if gates is not None:
+                logger.figure(step, "gates", gates)
+            if self._gradients is not None:
+                logger.figure(step, "gradients", gradients_figure(self._gradients))
+
+    def files(self) -> dict[str, str]:
+        offsets = self.forecaster.calibration
+        document = self._document | {"calibration": None if offsets is None else offsets.offsets.tolist()}
+        return {"series.json": json.dumps(document)} | self._cell_files
+
+    def restore(self, folder: Path) -> None:
+        path, levels = folder / "series.json", len(self.config.forecast.quantiles)
+        found = check_document(read_json(path), path, self.config.data.horizon, levels)
+        self.forecaster.calibration = Calibration.from_json(found.get("calibration"))
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return {
+            "meta": self.data.meta(),
+            "shape": vars(self.shape),
+            "scaler": self.scaler.to_json(),
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        return {"series": len(self.data.panel.names), "targets": self.data.panel.targets}
+
+    def plan(self) -> dict[str, Any]:
+        return {"series": len(self.data.panel.names), "windows_per_epoch": len(self.batches.windows)}
+
+    def describe(self) -> str:
+        panel, data, train = self.data.panel, self.config.data, self.config.train
+        many = "s" if len(panel.targets) > 1 else ""
+        series = f"{len(panel.names):,} series of " if len(panel.names) > 1 else ""
+        grid = f", every {panel.grid.frequency}" if panel.grid is not None else ""
+        held = f", {len(self.val):,} for validation" if self.has_validation else ""
+        return (
+            f"data   {series}{len(panel.targets)} channel{many}, {len(panel.values):,} steps{grid}; "
+            f"{len(self.batches.windows):,} windows{held}\n"
+            f"model  {describe_model(self.config, self.model)}; {data.context_length} steps -> "
+            f"{data.horizon}, {self.config.forecast.decoder}, {self.config.forecast.loss}\n"
+            f"train  {train.batch_size} windows a step, {self.steps_per_epoch:,} steps an epoch"
+        )
+
+
+def check_forecast(config: Config) -> None:
+    """Settings that do not go with each other. ConfigError names them."""
+    settings, data = config.forecast, config.data
+    if data.context_length % settings.patch_length:
+        raise ConfigError(
+            f"data.context_length {data.context_length} is no multiple of forecast.patch_length "
+            f"{settings.patch_length}",
+            "change one of them, such as 96 and 24",
+        )
+    if settings.loss == "negative-binomial":
+        wrong = [
+            f"forecast.{name}={wanted}"
+            for name, wanted in (("transform", "none"), ("scaling", "none"))
+            if getattr(settings, name) != wanted
+        ]
+        if wrong or settings.normalization not in ("none", "mean-abs"):
+            needed = [*wrong] or ["forecast.normalization=mean-abs"]
+            raise ConfigError(
+                "forecast.loss negative-binomial needs counts as they are", f"set {', '.join(needed)}"
+            )
+    if settings.lags and settings.decoder == "recursive" and settings.patch_length > 1:
+        short = [lag for lag in settings.lags if lag < settings.patch_length]
+        if short:
+            raise ConfigError(
+                f"forecast.lags {short} are shorter than forecast.patch_length {settings.patch_length}, "
+                "so a recursive forecast would need values of the patch that it makes",
+                "leave these lags out, or use decoder direct",
+            )

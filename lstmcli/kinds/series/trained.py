@@ -1,0 +1,131 @@
+"""A trained forecaster as an object: forecast, evaluate; without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstmcli.core.errors import DataError, RunError, UsageError
+from lstmcli.core.notices import notice
+from lstmcli.kinds.trained import TrainedRun
+from lstmcli.run.directory import read_json
+
+if TYPE_CHECKING:
+    from lstmcli.kinds.series.forecast import Forecast
+    from lstmcli.kinds.series.forecaster import Forecaster
+    from lstmcli.kinds.series.model import SeriesModel
+    from lstmcli.kinds.series.report import SeriesReport
+    from lstmcli.kinds.series.table.panel import Panel, SeriesData
+
+
+@dataclass(frozen=True)
+class SeriesRun(TrainedRun):
+    """A trained forecaster with the figures that it scales by."""
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        from lstmcli.kinds.series.document import check_document
+
+        path = self.checkpoint / "series.json"
+        levels = len(self.config.forecast.quantiles)
+        return check_document(read_json(path), path, self.config.data.horizon, levels)
+
+    @cached_property
+    def model(self) -> SeriesModel:
+        """The torch module, on the CPU, ready to forecast."""
+        from lstmcli.engine.footprint import check_room, series_parameters
+        from lstmcli.engine.hardware import path_for_one_use, set_path
+        from lstmcli.kinds.series.model import SeriesModel, SeriesShape
+        from lstmcli.run.own_cell import cell_of_checkpoint
+        from lstmcli.run.state import load_model, tensors_of
+
+        try:
+            shape = SeriesShape(**self._document["shape"])
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{self.checkpoint / 'series.json'} is damaged: {error}") from error
+        check_room(series_parameters(self.config, shape))
+        with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
+            model = SeriesModel(self.config, shape)
+        load_model(model, tensors_of(self._snapshot, model))
+        for stack in model.stacks:
+            set_path(stack, path_for_one_use(stack))
+        return model.eval()
+
+    def forecaster(self, panel: Panel) -> Forecaster:
+        """The model over the series of a panel; those that training knew keep their scaling."""
+        from lstmcli.kinds.series.forecaster import Calibration, Forecaster
+        from lstmcli.kinds.series.scaling import Scaler
+
+        scaler = Scaler.from_json(self._document["scaler"])
+        names = [str(name) for name in self._document["meta"]["names"]]
+        fitted = scaler.for_panel(panel, names, self.config.forecast.scaling)
+        made = Forecaster(self.config, self.model, panel, fitted, names)
+        made.calibration = Calibration.from_json(self._document.get("calibration"))
+        return made
+
+    def data(self) -> SeriesData:
+        """The run's own table, read again, and checked to be the same."""
+        from lstmcli.kinds.series.table.panel import prepare_series
+
+        try:
+            data = prepare_series(self.config.data)
+        except DataError as error:
+            raise DataError(error.message, "give the table with --data FILE or --input FILE") from error
+        manifest = read_json(self.directory.manifest_path)
+        if manifest.get("data_fingerprint") != data.fingerprint:
+            notice("the data have changed since this run was trained")
+        return data
+
+    def panel(self, path: str | Path | None = None) -> Panel:
+        """The series of a file, read as the run's table was; None: the run's own."""
+        if path is None:
+            return self.data().panel
+        from lstmcli.kinds.series.table.panel import read_series
+
+        return read_series(self.config.data, Path(path), self._document["meta"])
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        split: str = "test",
+        by: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> SeriesReport:
+        """Errors and intervals on a split, beside baselines; `data`: all windows of another table."""
+        import numpy as np
+        import torch
+
+        from lstmcli.kinds.series.report import report_on_series
+        from lstmcli.kinds.series.windows import Windows, split_windows, training_windows
+
+        context, horizon = self.config.data.context_length, self.config.data.horizon
+        stride = self.config.evaluation.stride
+        torch.manual_seed(0)  # some forecasts are drawn
+        if data is not None:
+            panel = self.panel(data)
+            lengths = panel.lengths
+            first = np.minimum(lengths, context)
+            windows = Windows(panel, first, lengths, context, horizon, stride)
+            return report_on_series(self.forecaster(panel), windows, lengths, str(data), by, on_progress)
+        if split not in ("train", "val", "test"):
+            raise UsageError(f"no split {split!r}", "there are train, val and test")
+        own = self.data()
+        windows = (
+            training_windows(own, context, horizon)
+            if split == "train"
+            else split_windows(own, split, context, horizon, stride)
+        )
+        # MASE divides by the errors of all that lies before a split, as the M4 competition does.
+        before = own.val_end if split == "test" else own.train_end
+        return report_on_series(self.forecaster(own.panel), windows, before, split, by, on_progress)
+
+    def forecast(
+        self, horizon: int | None = None, data: str | Path | None = None, samples: int = 0, seed: int = 0
+    ) -> Forecast:
+        """What comes after the last step of each series of the run's table, or of another one."""
+        from lstmcli.kinds.series.forecast import make_forecast
+
+        return make_forecast(self.forecaster(self.panel(data)), horizon, samples, seed)

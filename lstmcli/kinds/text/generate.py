@@ -1,0 +1,232 @@
+"""Text from a decoder: read a prompt once, then sample from it any number of texts side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcli.core.errors import UsageError
+from lstmcli.core.memory import require
+from lstmcli.kinds.text.decoder import Decoder
+from lstmcli.kinds.text.sampling import Sampler, check_options
+
+OnText = Callable[[int, str], None]
+
+NAMED = 10  # characters that a notice lists
+SAMPLE_BYTES = 4096  # of a sample's random generator and text, at least
+
+
+class TextDecoder(Protocol):
+    """Turns ids into text one at a time."""
+
+    def feed(self, symbol: int, /) -> str: ...
+
+    def flush(self) -> str: ...
+
+
+class Symbols(Protocol):
+    """What generating needs of a vocabulary."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def unknown(self) -> int | None: ...
+
+    def encode(self, text: str, /) -> npt.NDArray[Any]: ...
+
+    def unseen(self, text: str, /) -> list[str]: ...
+
+    def decoder(self) -> TextDecoder: ...
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """How to generate; UsageError for values that make no sense."""
+
+    length: int = 500
+    """Symbols per sample, unless a stop text comes first."""
+    num: int = 1
+    """Samples."""
+    temperature: float = 0.8
+    """Divides the logits; 0 takes the likeliest symbol."""
+    top_k: int | None = None
+    """Sample among the k likeliest symbols; above the vocabulary's size: all of them."""
+    top_p: float | None = None
+    """Sample among the fewest symbols that together have this probability."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a sample; they are not part of it."""
+    seed: int = 0
+    """Sample j depends on the seed and j, not on how many samples there are."""
+
+    def __post_init__(self) -> None:
+        check_options(self.temperature, self.top_k, self.top_p, self.seed, self.num)
+        if self.length < 0:
+            raise UsageError(f"the length is {self.length}; it must be 0 or more")
+        if "" in self.stop:
+            raise UsageError("a stop text is empty", "leave it out to generate the whole length")
+
+
+@dataclass
+class Sample:
+    """One generated text, without the prompt."""
+
+    text: str
+    tokens: int
+    """Symbols drawn, those of a stop text included."""
+    seconds: float
+    """From the end of the prompt to the sample's last symbol."""
+
+
+class _Writer:
+    """Turns the ids of one sample into text, and holds back what may begin a stop text."""
+
+    def __init__(self, decoder: TextDecoder, stops: tuple[str, ...], emit: Callable[[str], None] | None):
+        self._decoder = decoder
+        # The longest first, for one stop text may end with another.
+        self._stops = sorted(stops, key=len, reverse=True)
+        self._emit = emit
+        self._pieces: list[str] = []
+        self._held = ""
+        self._start = time.perf_counter()
+        self.seconds = 0.0
+        self.tokens = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    def feed(self, symbol: int) -> bool:
+        """Take one id; True when a stop text is complete, which ends the sample."""
+        self.tokens += 1
+        return self._take(self._decoder.feed(symbol))
+
+    def finish(self) -> None:
+        """The length is reached: write what unfinished bytes and an unfinished stop text leave."""
+        if not self._take(self._decoder.flush()):
+            self._write(self._held)
+            self._stop_clock()
+
+    def _take(self, text: str) -> bool:
+        if not self._stops:
+            self._write(text)
+            return False
+        for character in text:
+            self._held += character
+            found = next((stop for stop in self._stops if self._held.endswith(stop)), None)
+            if found is not None:
+                self._write(self._held[: -len(found)])
+                self._stop_clock()
+                return True
+            self._release()
+        return False
+
+    def _release(self) -> None:
+        """Write all but the longest end of the held text that begins a stop text."""
+        held = self._held
+        begins = (n for n in range(len(held)) if any(s.startswith(held[n:]) for s in self._stops))
+        cut = next(begins, len(held))
+        self._write(held[:cut])
+        self._held = held[cut:]
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+            if self._emit is not None:
+                self._emit(text)
+
+    def _stop_clock(self) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+
+def generate(
+    decoder: Decoder,
+    vocabulary: Symbols,
+    prompt: str,
+    options: GenerateOptions,
+    on_text: OnText | None = None,
+) -> list[Sample]:
+    """Samples that continue ``prompt``; ``on_text(index, piece)`` gets their text as it is written.
+
+    The unknown symbol is never drawn. A prompt without symbols is read as a newline, or as symbol 1
+    if the vocabulary has no newline. Finished samples leave the batch.
+    """
+    logits, state = _read_prompt(decoder, prompt_ids(vocabulary, prompt), options.num)
+    sampler = _sampler(vocabulary, options)
+    writers = [_writer(vocabulary, options.stop, on_text, index) for index in range(options.num)]
+    running = writers
+    for position in range(options.length):
+        ids = sampler.sample(logits)
+        pairs = zip(running, ids.tolist(), strict=True)
+        rows = [row for row, (writer, symbol) in enumerate(pairs) if not writer.feed(symbol)]
+        if len(rows) < len(running):
+            running = [running[row] for row in rows]
+            if not running:
+                break
+            ids = ids[rows]
+            state = decoder.copy_state(state, rows)
+            sampler.keep(rows)
+        if position + 1 < options.length:
+            logits = decoder.step(ids, state)
+    for writer in running:
+        writer.finish()
+    return [Sample(writer.text, writer.tokens, writer.seconds) for writer in writers]
+
+
+def prompt_ids(vocabulary: Symbols, prompt: str) -> npt.NDArray[Any]:
+    """Ids of a prompt, (n,), n >= 1: see ``generate`` for an empty one."""
+    if prompt:
+        return vocabulary.encode(prompt)
+    newline = vocabulary.encode("\n")
+    return np.array([1]) if newline[0] == vocabulary.unknown else newline
+
+
+def notices(vocabulary: Symbols, prompt: str, options: GenerateOptions) -> list[str]:
+    """What the user should be told before ``generate`` starts."""
+    unseen = unseen_notice(vocabulary, prompt)
+    return ([] if unseen is None else [unseen]) + _sampler(vocabulary, options).notices
+
+
+def unseen_notice(vocabulary: Symbols, prompt: str) -> str | None:
+    """Names the characters of the prompt that the vocabulary lacks; None if there are none."""
+    unseen = vocabulary.unseen(prompt)
+    if not unseen:
+        return None
+    named = ", ".join(f"{each!r} (U+{ord(each):04X})" for each in unseen[:NAMED])
+    more = f" and {len(unseen) - NAMED} more" if len(unseen) > NAMED else ""
+    return (
+        f"characters of the prompt that training never saw: {named}{more}; each is read as the unknown symbol"
+    )
+
+
+def _read_prompt(decoder: Decoder, ids: npt.NDArray[Any], num: int) -> tuple[Any, Any]:
+    """Logits (num, V) and the state of ``num`` texts after the prompt, which is read once."""
+    state = decoder.initial_state(1)
+    for position in range(len(ids)):
+        logits = decoder.step(ids[position : position + 1], state)
+    return np.repeat(logits, num, axis=0), decoder.copy_state(state, [0] * num)
+
+
+def _sampler(vocabulary: Symbols, options: GenerateOptions) -> Sampler:
+    needed = options.num * (SAMPLE_BYTES + 8 * vocabulary.size)
+    require(needed, f"writing {options.num:,} samples side by side", "ask for fewer, several times")
+    return Sampler(
+        vocabulary.size,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        num=options.num,
+        forbidden=() if vocabulary.unknown is None else (vocabulary.unknown,),
+    )
+
+
+def _writer(vocabulary: Symbols, stops: tuple[str, ...], on_text: OnText | None, index: int) -> _Writer:
+    emit = None if on_text is None else partial(on_text, index)
+    return _Writer(vocabulary.decoder(), stops, emit)

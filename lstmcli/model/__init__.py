@@ -1,1 +1,0 @@
-"""A cell over time (recurrence), over depth (stack), and between its ends (text)."""

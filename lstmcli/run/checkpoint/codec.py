@@ -1,0 +1,92 @@
+"""The safetensors format: named tensors to bytes and back, without PyTorch.
+
+Written here without a copy, so that large states are written as fast as the disk takes them; read
+by the safetensors library, which refuses overlaps, gaps and overflows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from lstmcli.core.errors import RunError
+from lstmcli.core.files import Buffer
+from lstmcli.run.checkpoint.entry import DTYPES, NAMES, Entry
+
+HEADER_LIMIT = 16 << 20
+"""Bytes of the largest header that is given to the parser."""
+
+
+def entry_of(tensor: Any) -> Entry:
+    """The bytes of a NumPy array or a PyTorch tensor, in place where they already lie in order."""
+    if not isinstance(tensor, (np.ndarray, np.generic)):
+        from lstmcli.run.checkpoint.tensors import entry_of_torch
+
+        return entry_of_torch(tensor)
+    array = np.asarray(tensor, order="C")
+    if array.dtype.name not in DTYPES:
+        raise TypeError(f"a checkpoint cannot hold an array of {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return Entry(array.dtype.name, array.shape, array.reshape(-1).view(np.uint8))
+
+
+def encode(entries: Mapping[str, Entry]) -> list[Buffer]:
+    """The parts of a safetensors file: header length (8 bytes), JSON header, then each tensor."""
+    # Wide types first keeps every tensor aligned to its own width.
+    names = sorted(entries, key=lambda name: (-_width(entries[name]), name))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in names:
+        entry = entries[name]
+        begin, end = end, end + memoryview(entry.data).nbytes
+        code = DTYPES[entry.dtype]
+        header[name] = {"dtype": code, "shape": entry.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little"), text, *(entries[name].data for name in names)]
+
+
+def _width(entry: Entry) -> int:
+    return memoryview(entry.data).nbytes // max(1, math.prod(entry.shape))
+
+
+def decode(data: bytes, path: Path) -> dict[str, Entry]:
+    """The tensors in a safetensors file that was read from `path`; RunError when it is damaged."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8 or length > HEADER_LIMIT:
+        raise RunError(
+            f"{path} is damaged: a header of {length:,} bytes in a file of {len(data):,}"
+            f" (at most {HEADER_LIMIT:,} are read)"
+        )
+    try:
+        tensors = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+    except (safetensors.SafetensorError, ValueError, OverflowError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    return {name: _entry_read(name, value, path) for name, value in tensors}
+
+
+def _entry_read(name: str, value: dict[str, Any], path: Path) -> Entry:
+    if value["dtype"] not in NAMES:
+        raise RunError(f"{path}: tensor {name} has the unknown dtype {value['dtype']}")
+    return Entry(NAMES[value["dtype"]], tuple(value["shape"]), value["data"])
+
+
+def to_numpy(entry: Entry) -> np.ndarray[Any, Any]:
+    """The tensor as an array, without a copy; TypeError for bfloat16, which NumPy does not have."""
+    dtype = np.dtype(entry.dtype).newbyteorder("<")
+    return np.frombuffer(entry.data, dtype).reshape(entry.shape)
+
+
+def count_non_finite(entry: Entry) -> int:
+    """How many values are NaN or infinite."""
+    if entry.dtype == "bfloat16":  # all bits of the exponent set
+        bits = np.frombuffer(entry.data, "<u2")
+        return int(np.count_nonzero((bits & 0x7F80) == 0x7F80))
+    array = to_numpy(entry)
+    return array.size - int(np.count_nonzero(np.isfinite(array))) if array.dtype.kind in "fc" else 0

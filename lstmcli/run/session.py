@@ -1,0 +1,305 @@
+"""A run, put together: config, data, model, optimizer, batches and what it tells."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lstmcli.config.load import dump_config
+from lstmcli.config.schema import Config
+from lstmcli.core.errors import DataError, LstmError, RunError
+from lstmcli.core.notices import notice
+from lstmcli.engine.checks.check import check_before_training
+from lstmcli.engine.hardware import (
+    Hardware,
+    choose_hardware,
+    choose_path,
+    needs_compiling,
+    set_path,
+    use_threads,
+)
+from lstmcli.run.average import Average
+from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
+from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
+from lstmcli.run.distributed import ALONE, Ranks
+from lstmcli.run.hooks import Hooks, Record, Screen
+from lstmcli.run.optimizer import make_optimizer
+from lstmcli.run.own_cell import note_own_cell
+from lstmcli.run.set_back import choose_checkpoint, set_back
+from lstmcli.run.state import Progress, TrainState, seed_step, tensors_of
+from lstmcli.run.task import Task
+from lstmcli.run.telemetry.console import Console
+from lstmcli.run.telemetry.logger import Logger
+from lstmcli.run.update import Objective
+from lstmcli.version import __version__
+
+DEFAULT_EPOCHS = 20.0
+WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
+
+
+@dataclass
+class Session:
+    """What the loop works with. Only `state` changes."""
+
+    config: Config
+    run: RunDir
+    task: Task
+    hardware: Hardware
+    path: str
+    state: TrainState
+    objective: Objective  # the task's loss, whose gradient all ranks share
+    hooks: list[Hooks]
+    resumed_from: int | None = None
+    discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
+    ranks: Ranks = ALONE
+    broken_log: Callable[[], str | None] = lambda: None  # why part of the log is missing, if it is
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A run before anything of it is written: what `--dry-run` shows."""
+
+    config: Config
+    task: Task
+    hardware: Hardware
+    path: str
+    optimizer: torch.optim.Optimizer
+    ranks: Ranks = ALONE
+
+    def first_state(self) -> TrainState:
+        """All that the run is at step 0."""
+        model, train = self.task.model, self.config.train
+        average = Average(model, train) if train.average else None
+        return TrainState(model, self.optimizer, self.task.start_state(), Progress(), average)
+
+
+def with_default_budget(config: Config) -> Config:
+    """A run without any budget trains for 20 epochs."""
+    train = config.train
+    if train.max_steps or train.max_epochs or train.max_minutes:
+        return config
+    return config.model_copy(update={"train": train.model_copy(update={"max_epochs": DEFAULT_EPOCHS})})
+
+
+def assemble(
+    config: Config, console: Console, manifest: dict[str, Any] | None = None, ranks: Ranks = ALONE
+) -> Parts:
+    """Data, model and hardware of a config. A resumed run keeps the precision and the path that its
+    `manifest` names, so that it goes on as it began."""
+    config = with_default_budget(config)
+    train = config.train
+    ranks.part_of(train.batch_size)
+    use_threads(train.threads, ranks.launch.local_size)
+    precision = manifest["precision"] if manifest else train.precision
+    hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
+    if manifest is not None and train.precision == "auto":
+        hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
+    check_before_training(config.model)
+    seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
+    with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
+        task = _make_task(config, console.data_progress, ranks)
+    first = task.stacks()[0].layers[0]
+    path = (
+        manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
+    )
+    ranks.check_same(
+        "config, data or arithmetic", f"{dump_config(config)} {task.fingerprint} {hardware.precision} {path}"
+    )
+    task.place(hardware.device)
+    task.model.products = hardware.products
+    for stack in task.stacks():
+        set_path(stack, path)
+    return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
+
+
+def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
+    """The task of a config: reads the data and makes the model."""
+    learned = config.data.learned
+    if learned == "labelled":
+        from lstmcli.kinds.sequence.labelled_task import LabelledTask
+
+        return LabelledTask(config, on_progress, ranks)
+    if learned == "series":
+        from lstmcli.kinds.series.task import SeriesTask
+
+        return SeriesTask(config, on_progress, ranks)
+    if learned == "synthetic":
+        from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
+
+        return SyntheticTraining(config, on_progress, ranks)
+    from lstmcli.kinds.text.task import TextTask
+
+    return TextTask(config, on_progress, ranks)
+
+
+def start(
+    parts: Parts,
+    config_name: str,
+    run_name: str | None,
+    console: Console,
+    stack: ExitStack,
+    root: Path = RUNS,
+) -> Session:
+    """A new run: its directory in `root`, and the state at step 0."""
+
+    def make() -> RunDir:
+        run = create_run(config_name, run_name, root)
+        stack.enter_context(lock(run))
+        _write_config(run, parts.config)
+        write_json_atomic(run.manifest_path, _manifest(parts))
+        note_own_cell(parts.task.files())
+        return run
+
+    return _session(parts, parts.ranks.share(make), console, stack, None)
+
+
+def resume(
+    parts: Parts, run: RunDir, which: str | None, force: bool, console: Console, stack: ExitStack
+) -> Session:
+    """The run again, exactly where the checkpoint `which` (default: the last of its course) left it."""
+
+    def read() -> tuple[dict[str, Any], Snapshot]:
+        stack.enter_context(lock(run))
+        manifest = read_json(run.manifest_path)
+        _same_data(parts, manifest, force)
+        folder = choose_checkpoint(run, manifest, which)
+        checkpoint = read_checkpoint(folder)
+        parts.task.restore(folder)
+        manifest = set_back(run, manifest, checkpoint.step) | _launch(parts.ranks)
+        write_json_atomic(run.manifest_path, manifest)  # before anything past the checkpoint is dropped
+        note_own_cell(parts.task.files())
+        return manifest, checkpoint
+
+    manifest, checkpoint = parts.ranks.share(read)
+    session = _session(parts, run, console, stack, checkpoint)
+    _tell_differences(parts, manifest)
+    if parts.ranks.first:
+        _write_config(run, parts.config)  # a longer budget holds for the next resume, too
+    return session
+
+
+def _tell_differences(parts: Parts, manifest: dict[str, Any]) -> None:
+    """What keeps the run from going on bit for bit."""
+    here = {"device": str(parts.hardware.device), "threads": torch.get_num_threads()}
+    for name, value in (here | {"ranks": parts.ranks.size}).items():
+        before = manifest.get(name, 1 if name == "ranks" else None)
+        if before != value:
+            notice(f"this run began with {name} {before}, now {value}: it goes on, but not bit for bit")
+
+
+def _launch(ranks: Ranks) -> dict[str, Any]:
+    """Tells a restart of this launch from another one."""
+    return {"launch": ranks.launch.name} if ranks.launch.name else {}
+
+
+def _write_config(run: RunDir, config: Config) -> None:
+    write_atomic(run.config_path, dump_config(config).encode())
+
+
+def _session(
+    parts: Parts, run: RunDir, console: Console, stack: ExitStack, checkpoint: Snapshot | None
+) -> Session:
+    console.phase("compiling the cell")
+    if needs_compiling(parts.task.stacks()[0]):
+        parts.task.warm_up()
+    model, state, step = parts.task.model, parts.first_state(), None
+    if checkpoint is not None:
+        state.restore(tensors_of(checkpoint, model), checkpoint.document, parts.ranks.part)
+        step = checkpoint.step
+    objective = parts.ranks.together(model, parts.task.loss) or parts.task.loss
+    session = Session(
+        parts.config, run, parts.task, parts.hardware, parts.path, state, objective, [Screen(console)], step,
+        ranks=parts.ranks,
+    )  # fmt: skip
+    if parts.ranks.first:
+        logger = Logger(run, parts.config, model.layers, step, state.progress.evaluated_at == step)
+        stack.callback(logger.close)
+        session.hooks.insert(0, Record(logger, console))
+        session.broken_log = lambda: logger.broken
+    return session
+
+
+def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
+    before, now = manifest.get("data_fingerprint"), parts.task.fingerprint
+    if before == now:
+        return
+    if not force:
+        raise DataError(
+            f"the data have changed since this run began (fingerprint {str(before)[:12]}, now {now[:12]})",
+            "put the old data back, or go on with the new ones by --force",
+        )
+    notice("the data have changed since this run began; going on by --force")
+
+
+def _manifest(parts: Parts) -> dict[str, Any]:
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "state": "running",
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {
+            "lstmcli": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "device": str(parts.hardware.device),
+        "threads": torch.get_num_threads(),
+        "ranks": parts.ranks.size,
+        "precision": parts.hardware.precision,
+        "precision_reason": parts.hardware.reason,
+        "path": parts.path,
+        "cell": parts.config.model.cell,
+        "kind": parts.config.data.kind,
+        "parameters": parts.task.model.parameter_count(),
+        "data_fingerprint": parts.task.fingerprint,
+        "data": parts.task.summary,
+        **parts.task.manifest(),
+        **_launch(parts.ranks),
+    }
+
+
+def set_run_state(run: RunDir, state: str) -> None:
+    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed.
+
+    What keeps it from being written is told, but must not hide how the run ended.
+    """
+    try:
+        manifest = read_json(run.manifest_path)
+        if manifest.get("state") != state:
+            write_json_atomic(run.manifest_path, manifest | {"state": state})
+    except LstmError as error:
+        notice(f"the state of the run ({state}) could not be noted: {error.message}")
+
+
+def check_same_run(stored: Config, given: Config) -> None:
+    """A config given beside --resume may change how it trains, not what it is. Where the data lie may
+    change, too: their fingerprint is compared."""
+    changed: list[str] = [
+        f"{section}.{key}"
+        for section in ("data", "model", "forecast")
+        for key, value in getattr(given, section).model_dump().items()
+        if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
+    ]
+    changed += [
+        f"train.{key}"
+        for key in (
+            *("batch_size", "sequence_length", "sequence_jitter"),
+            *("optimizer", "optimizer_options", "average"),
+        )
+        if getattr(stored.train, key) != getattr(given.train, key)
+    ]
+    if stored.seed != given.seed:
+        changed.append("seed")
+    if changed:
+        raise RunError(
+            f"this run cannot be resumed with another {', '.join(changed)}",
+            "start a new run, or leave these settings as they were",
+        )

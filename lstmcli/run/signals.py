@@ -1,0 +1,71 @@
+"""SIGINT and SIGTERM while training: finish the step, save, go. A second SIGINT stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from lstmcli.core.errors import Interrupted, Terminated
+
+
+class Ended(Interrupted):
+    """A hook of the run asked for its end, which is not an error: this is never raised."""
+
+
+CODES: tuple[type[Interrupted] | None, ...] = (None, Ended, Interrupted, Terminated)
+"""What several ranks tell each other; of different wishes the last of these holds."""
+
+
+class StopSignals:
+    """While entered, remembers that somebody asked to stop instead of stopping anywhere.
+
+    Several ranks stop at one step: `asked` is then what they agreed on, `heard` what this one was told.
+    """
+
+    def __init__(self, many: bool = False) -> None:
+        self.heard: type[Interrupted] | None = None
+        self.reason: str | None = None  # why a hook of this rank asked for the end
+        self._many, self._agreed = many, 0
+        self._before: dict[int, object] = {}
+
+    @property
+    def asked(self) -> type[Interrupted] | None:
+        return CODES[self._agreed] if self._many else self.heard
+
+    def end(self, reason: str | None) -> None:
+        """Ask for the end of the run, as a hook does; None: do not."""
+        if reason is not None:
+            self.heard, self.reason = self.heard or Ended, self.reason or reason
+
+    @property
+    def code(self) -> int:
+        """What this rank was told, for the others."""
+        return CODES.index(self.heard)
+
+    def agree(self, codes: list[float]) -> None:
+        """Take over what the ranks were told."""
+        self._agreed = int(max(codes))
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            self.heard = Terminated
+        elif self.heard not in (None, Ended):
+            raise KeyboardInterrupt
+        else:
+            self.heard = Interrupted

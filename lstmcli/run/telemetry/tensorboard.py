@@ -1,0 +1,149 @@
+"""TensorBoard: scalars, samples, hyper-parameters, and a page that is readable at once."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lstmcli.config.schema import Config
+from lstmcli.core.pictures import figure_bytes
+from lstmcli.run.telemetry.event_files import make_room
+
+
+class TensorBoard:
+    """One event file per start of a run; of the earlier ones what is logged from `purge_step` on counts
+    no longer."""
+
+    def __init__(self, folder: Path, config: Config, cells: list[Any], purge_step: int | None = None):
+        from torch.utils.tensorboard import SummaryWriter
+
+        make_room(folder)
+        quiet_writers()
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
+        if not purge_step:
+            self._writer.add_custom_scalars(_layout(cells, _kind(config)))
+            _write_hyperparameters(self._writer, config)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, step)
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        # Four spaces make it code, so that every line break and space of the sample is shown.
+        self._writer.add_text(tag, "\n".join("    " + line for line in text.split("\n")), step)
+
+    def figure(self, step: int, tag: str, figure: Any) -> None:
+        import io
+
+        import numpy as np
+        from PIL import Image
+
+        picture = np.asarray(Image.open(io.BytesIO(figure_bytes(figure, "png", 100))).convert("RGB"))
+        self._writer.add_image(tag, picture, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@cache
+def quiet_writers() -> None:
+    """A writer's thread that dies of a full disk prints no traceback: the next call raises its error again,
+    and that is told once."""
+    before = threading.excepthook
+
+    def hook(died: threading.ExceptHookArgs) -> None:
+        writes = type(died.thread).__name__ == "_AsyncWriterThread"
+        if not (writes and isinstance(died.exc_value, OSError)):
+            before(died)
+
+    threading.excepthook = hook
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "text": {
+        "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
+        "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
+    },
+    "series": {
+        "Loss": ["Multiline", ["train/loss", "val/loss"]],
+        "Errors of the point forecast, on the z-scored scale": [
+            "Multiline",
+            ["val/scaled_mse", "val/scaled_mae"],
+        ],
+        "Share of values inside the interval": ["Multiline", ["val/coverage"]],
+    },
+    "sequences": {
+        "Loss": ["Multiline", ["train/loss", "val/loss"]],
+        "Share of right answers; of sequences without an error; macro F1 of classes": [
+            "Multiline",
+            ["val/accuracy", "val/exact", "val/macro_f1"],
+        ],
+        "Squared error of numbers; of a wave that goes on by itself": [
+            "Multiline",
+            ["val/mse", "val/free_mse"],
+        ],
+        "Solved (0 or 1)": ["Multiline", ["val/solved"]],
+    },
+}
+
+
+SEQUENCES = ("Sequences", "sequences")
+
+
+def _kind(config: Config) -> str:
+    """What is learned: text, series, or sequences (labelled, or of a task)."""
+    learned = config.data.learned
+    return "sequences" if learned in ("synthetic", "labelled") else learned
+
+
+def _layout(cells: list[Any], kind: str) -> dict[str, Any]:
+    """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
+    read, unit = {"text": ("Symbols", "tokens"), "series": ("Windows", "windows")}.get(kind, SEQUENCES)
+    page: dict[str, Any] = {
+        "Loss": LOSSES[kind],
+        "Training": {
+            "Learning rate": ["Multiline", ["train/learning_rate"]],
+            "Gradient norm before clipping": ["Multiline", ["train/gradient_norm"]],
+            f"{read} per second": ["Multiline", [f"speed/{unit}_per_second"]],
+        },
+    }
+    for number, cell in enumerate(cells):
+        gates = tuple(getattr(cell, "gates", ()))
+        at = f"gates/layer{number}"
+        # Patterns: a free cell's gates are known when it runs.
+        charts: dict[str, Any] = {
+            "Mean activation": ["Multiline", [f"{at}/[^/]+/mean"]],
+            "Share shut (below 0.1)": ["Multiline", [f"{at}/[^/]+/low"]],
+            "Share wide open (above 0.9)": ["Multiline", [f"{at}/[^/]+/high"]],
+            "Spread of activations that go below 0": ["Multiline", [f"{at}/[^/]+/std"]],
+        }
+        if "forget" in gates:
+            tags = [f"{at}/forget/timescale_{p}" for p in ("p50", "p10", "p90")]
+            charts["Forget timescale in steps: median, p10 to p90"] = ["Margin", tags]
+        if "cell" in cell.state:
+            charts["Norm of the cell state"] = ["Multiline", [f"{at}/cell_state/norm"]]
+        charts["Steps after which the gradient has halved"] = [
+            "Multiline", [f"gradients/layer{number}/half_life"]
+        ]  # fmt: skip
+        page[f"Layer {number}: gates and gradients"] = charts
+    return page
+
+
+def _write_hyperparameters(writer: Any, config: Config) -> None:
+    """Into this event file: `add_hparams` would make a run of its own."""
+    from torch.utils.tensorboard.summary import hparams
+
+    flat = {
+        f"{section}.{key}": value
+        for section, values in config.model_dump().items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if isinstance(value, (bool, int, float, str))
+    }
+    for summary in hparams(flat | {"seed": config.seed}, {"val/loss": 0.0}):  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(summary)

@@ -1,0 +1,412 @@
+"""A forecaster from a table to its forecast: train, evaluate, forecast, resume; and nothing of the future
+reaches what is learned."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import yaml
+
+STEPS, HORIZON = 240, 6
+TRAIN, VAL = 168, 36  # steps of them; the rest is the test
+START = datetime(2024, 1, 1)
+SETTINGS = {
+    "seed": 3,
+    "data": {
+        "kind": "series", "path": "table.csv", "time": "time", "splits": [0.7, 0.15, 0.15],
+        "context_length": 24, "horizon": HORIZON,
+    },
+    "model": {"hidden_size": 8, "num_layers": 1, "path": "fused", "dropout": 0.1},
+    "forecast": {"patch_length": 6, "loss": "quantile"},
+    "train": {
+        "batch_size": 8, "max_steps": 24, "learning_rate": 0.01, "warmup_steps": 3, "threads": 1,
+        "precision": "fp32",
+    },
+    "evaluation": {"every": 8},
+    "telemetry": {"every": 4, "gates_every": 8, "tensorboard": False},
+    "checkpoint": {"every": 8, "keep": 20},
+}  # fmt: skip
+
+
+def values():
+    """Two series with a daily season, (STEPS, 2)."""
+    draw, hours = np.random.default_rng(0), np.arange(STEPS)
+    season = np.stack([np.sin(hours * 2 * math.pi / 24), np.cos(hours * 2 * math.pi / 12)], axis=1)
+    return 10.0 + 3.0 * season + draw.normal(0.0, 0.3, (STEPS, 2)).round(3)
+
+
+def write(lab, table, name="table.csv", offset="", first=0, columns=("a", "b")):
+    """Hours from START; `offset`: how the times are written, such as +05:00, for the same moments."""
+    hours = int(offset[1:3]) if offset else 0
+    lines = ["time," + ",".join(columns)]
+    for k, row in enumerate(table, first):
+        time = START + timedelta(hours=k + hours)
+        lines.append(f"{time.isoformat(sep=' ')}{offset}," + ",".join(repr(float(v)) for v in row))
+    (lab.folder / name).write_text("\n".join(lines) + "\n")
+
+
+def configure(lab, **sections):
+    merged = {k: v | sections.get(k, {}) if isinstance(v, dict) else v for k, v in SETTINGS.items()}
+    (lab.folder / "config.yaml").write_text(yaml.safe_dump(merged))
+
+
+def document(lab, run, step=None):
+    number = lab.steps(run)[-1] if step is None else step
+    return json.loads((lab.path(run) / f"checkpoints/step_{number:08d}/series.json").read_text())
+
+
+@pytest.fixture
+def series_lab(lab):
+    write(lab, values())
+    configure(lab)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def done(shared_lab):
+    """A lab with a run `whole`."""
+    write(shared_lab, values())
+    configure(shared_lab)
+    shared_lab.train("whole")
+    return shared_lab
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# --- train, evaluate, forecast ------------------------------------------------------------------
+
+
+def test_training_says_what_it_did_and_learns(done):
+    outcome = done.train("told", "train.max_steps=60", "--json")
+    found = outcome.json
+    wanted = {"run", "steps", "epochs", "windows", "seconds", "parameters", "device", "precision", "best",
+              "final", "checkpoint"}  # fmt: skip
+    assert wanted <= found.keys() and found["steps"] == 60 and found["windows"] == 60 * 8
+    losses = [r["train/loss"] for r in done.metrics("told") if "train/loss" in r]
+    assert losses[-1] < 0.8 * losses[0]
+    tags = set().union(*done.metrics("told"))
+    assert {"val/loss", "val/scaled_mse", "val/mase", "gates/layer0/forget/mean"} <= tags
+
+
+METRICS = {"mse", "mae", "scaled_mse", "scaled_mae", "smape", "mase", "crps"}
+
+
+def test_an_evaluation_has_the_models_and_the_baselines_metrics(done):
+    found = done.lstm("eval", "whole", "--json").json
+    assert METRICS | {"split", "horizon", "windows", "coverage", "baselines"} <= found.keys()
+    assert found["split"] == "test" and found["horizon"] == HORIZON
+    # Independent channels: a window of each at every origin of the test.
+    assert found["windows"] == 2 * (STEPS - TRAIN - VAL - HORIZON + 1)
+    for name in ("naive", "seasonal_naive", "drift"):
+        assert found["baselines"][name].keys() >= METRICS
+        assert all(math.isfinite(found["baselines"][name][k]) for k in METRICS)
+    again = done.lstm("eval", "whole").out
+    assert "this model" in again and "last value" in again
+
+
+def test_the_naive_baseline_is_the_last_value_written_out(done):
+    table, errors = values(), []
+    for origin in range(TRAIN + VAL, STEPS - HORIZON + 1):
+        errors.append(table[origin : origin + HORIZON] - table[origin - 1])
+    found = done.lstm("eval", "whole", "--json").json["baselines"]["naive"]
+    assert found["mse"] == pytest.approx(float(np.square(errors).mean()), rel=1e-9)
+    scaled = np.array(errors) / table[:TRAIN].std(axis=0)
+    assert found["scaled_mse"] == pytest.approx(float(np.square(scaled).mean()), rel=1e-9)
+
+
+def test_the_score_in_the_log_is_that_of_the_checkpoint_before_its_calibration(done, monkeypatch):
+    from lstmcli.kinds.series.forecaster import Forecaster
+
+    logged = {r["step"]: r["val/scaled_mse"] for r in done.metrics("whole") if "val/scaled_mse" in r}
+    monkeypatch.setattr(Forecaster, "_calibrated", lambda self, batch, prediction: prediction.quantiles)
+    for step in (8, 24):
+        found = done.lstm("eval", f"whole@{step}", "--split", "val", "--json").json
+        assert found["scaled_mse"] == pytest.approx(logged[step], rel=1e-5)
+
+
+def test_the_mean_of_a_forecast_by_quantiles_is_their_middle(done):
+    rows = done.lstm("generate", "whole", "--json").json["rows"]
+    assert rows and all(row["mean"] == row["q0.5"] for row in rows)
+
+
+def test_a_forecast_is_a_table_of_what_comes_next(done):
+    rows = rows_of(done.lstm("generate", "whole").out)
+    assert list(rows[0]) == ["group", "target", "time", "step", "mean", "q0.05", "q0.5", "q0.95"]
+    places = [(r["target"], int(r["step"])) for r in rows]
+    assert places == [(c, s) for c in "ab" for s in range(1, HORIZON + 1)]
+    times = [START + timedelta(hours=STEPS + k) for k in range(HORIZON)]
+    assert [datetime.fromisoformat(r["time"]) for r in rows[:HORIZON]] == times
+    for row in rows:
+        assert float(row["q0.05"]) <= float(row["q0.5"]) <= float(row["q0.95"])
+        assert 0.0 < float(row["mean"]) < 20.0
+
+
+def test_the_forecast_goes_to_a_file_a_picture_and_json_alike(done):
+    printed = done.lstm("generate", "whole").out
+    files = done.lstm("generate", "whole", "--output", "f.csv", "--plot", "f.png", "--json")
+    assert (done.folder / "f.csv").read_text() == printed
+    assert (done.folder / "f.png").read_bytes().startswith(b"\x89PNG")
+    for row, same in zip(files.json["rows"], rows_of(printed), strict=True):
+        assert {k: str(v) for k, v in row.items()} == {k: str(v) for k, v in same.items()}
+
+
+def test_samples_are_further_columns_and_the_same_by_their_seed(done):
+    first, same, other = (
+        done.lstm("generate", "whole", "--samples", 3, "--seed", seed).out for seed in (1, 1, 2)
+    )
+    assert first == same != other
+    assert {"sample1", "sample2", "sample3"} <= rows_of(first)[0].keys()
+
+
+def test_a_horizon_beyond_that_of_training_goes_on_from_itself_and_says_so(done):
+    longer = done.lstm("generate", "whole", "--horizon", 15)
+    rows, short = rows_of(longer.out), rows_of(done.lstm("generate", "whole").out)
+    assert len(rows) == 2 * 15 and "longer than the 6 steps" in longer.err
+    assert rows[:HORIZON] == short[:HORIZON]
+    shorter = done.lstm("generate", "whole", "--horizon", 2)
+    assert rows_of(shorter.out)[:2] == short[:2] and "longer" not in shorter.err
+
+
+def test_another_table_is_forecast_from_its_own_end(done):
+    write(done, values()[:100], "new.csv", first=1000)
+    rows = rows_of(done.lstm("generate", "whole", "--input", "new.csv").out)
+    assert datetime.fromisoformat(rows[0]["time"]) == START + timedelta(hours=1100)
+    whole = rows_of(done.lstm("generate", "whole").out)
+    assert rows[0]["mean"] != whole[0]["mean"]
+    scored = done.lstm("eval", "whole", "--data", "new.csv", "--json").json
+    assert scored["windows"] == 2 * (100 - 24 - HORIZON + 1)
+
+
+def test_a_table_without_the_targets_is_refused(done):
+    write(done, values()[:100], "else.csv", columns=("x", "b"))
+    refused = done.lstm("generate", "whole", "--input", "else.csv")
+    assert refused.code == 4 and "else.csv" in refused.err
+
+
+def test_new_series_in_a_long_table_are_forecast_too(lab):
+    def long(names, count):
+        table = values()
+        lines = ["name,time,y"]
+        for number, name in enumerate(names):
+            for k in range(count):
+                time = START + timedelta(hours=k)
+                lines.append(f"{name},{time.isoformat()},{table[k, number % 2] * (1 + number)}")
+        return "\n".join(lines) + "\n"
+
+    (lab.folder / "table.csv").write_text(long(["a", "b"], STEPS))
+    (lab.folder / "new.csv").write_text(long(["b", "c", "d"], 60))
+    configure(lab, data={"group": "name", "target": "y"}, forecast={"series_embedding": 2})
+    lab.train("long", "train.max_steps=8")
+    rows = rows_of(lab.lstm("generate", "long", "--input", "new.csv").out)
+    assert [r["group"] for r in rows[::HORIZON]] == ["b", "c", "d"]
+    assert all(math.isfinite(float(r["mean"])) for r in rows)
+
+
+@pytest.mark.parametrize("words", [
+    ["forecast.decoder=segments", "forecast.loss=student-t"],
+    ["forecast.decoder=recursive", "forecast.loss=gaussian", "forecast.samples=8", "forecast.lags=[24]"],
+    ["forecast.channels=joint", "forecast.calendar=true", "model.cell=mingru", "model.path=auto"],
+    ["model.cell=gru", "model.path=engine", "model.zoneout=0.1", "forecast.members=2", "train.average=0.9"],
+    ["forecast.loss=negative-binomial", "forecast.scaling=none", "forecast.normalization=mean-abs"],
+])  # fmt: skip
+def test_every_kind_of_forecaster_goes_from_training_to_forecast(done, words, monkeypatch):
+    monkeypatch.setattr("lstmcli.engine.hardware.can_compile", lambda device: False)
+    run = "kind-" + str(abs(hash(tuple(words))))
+    done.train(run, "train.max_steps=3", "evaluation.max_windows=4", "evaluation.stride=6", *words)
+    scored = done.lstm("eval", run, "--json")
+    assert scored.code == 0 and math.isfinite(scored.json["scaled_mse"])
+    rows = rows_of(done.lstm("generate", run, "--samples", 2).out)
+    assert len(rows) == 2 * HORIZON
+    assert all(math.isfinite(float(v)) for row in rows for v in list(row.values())[4:])
+
+
+def test_what_should_be_known_ahead_and_is_not_is_told(series_lab):
+    """A price that is the target of the step: known, it makes the forecast; unknown, its mean does."""
+    price = np.random.default_rng(2).integers(0, 2, STEPS + HORIZON).astype(float)
+    table = np.stack([price * 4.0, price], axis=1)
+    write(series_lab, table[:STEPS], columns=("y", "price"))
+    configure(series_lab, data={"target": "y", "known": ["price"]}, forecast={"normalization": "none"})
+    series_lab.train("priced", "train.max_steps=150", "train.learning_rate=0.02", "evaluation.every=null")
+    blind = series_lab.lstm("generate", "priced")
+    assert blind.code == 0 and "price (data.known)" in blind.err and "--input" in blind.err
+    table[STEPS:, 0] = math.nan
+    write(series_lab, table, "ahead.csv", columns=("y", "price"))
+    text = (series_lab.folder / "ahead.csv").read_text().replace("nan", "")
+    (series_lab.folder / "ahead.csv").write_text(text)
+    seen = series_lab.lstm("generate", "priced", "--input", "ahead.csv")
+    rows = rows_of(seen.out)
+    assert "data.known" not in seen.err
+    assert [float(r["q0.5"]) > 2.0 for r in rows] == [p > 0 for p in price[STEPS:]]
+
+
+def test_channels_of_quite_different_sizes_are_not_mixed_up(series_lab):
+    """Neither forecasts nor their intervals, in many windows at once."""
+    table = values()
+    table[:, 1] *= 1000.0
+    write(series_lab, table)
+    words = ["forecast.scaling=none", "forecast.normalization=mean-abs", "train.max_steps=40"]
+    series_lab.train("sizes", *words)
+    found = series_lab.lstm("eval", "sizes", "--json").json
+    assert found["smape"] < 60 and found["scaled_mse"] < 5
+    assert found["coverage"] > 0.6
+
+
+# --- resume -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [
+    ("lstmcli.run.loop:_step", 5, "SIGTERM"),
+    ("lstmcli.run.loop:_step", 17, "SIGTERM"),  # right after a checkpoint with its evaluation
+    ("lstmcli.run.loop:_step", 19, "SIGKILL"),
+    ("lstmcli.kinds.series.task:evaluate_series", 2, "SIGTERM"),
+    ("lstmcli.run.loop:save_checkpoint", 3, "SIGKILL"),
+])  # fmt: skip
+def test_stopped_and_resumed_is_bit_equal(done, same, stop):
+    run = f"{stop[0].rpartition(':')[2]}-{stop[1]}"
+    ended = done.process("train", "config.yaml", "--run", run, faults=[stop])
+    assert ended.code in (143, -9), ended.err
+    resumed = done.lstm("train", "--resume", run)
+    assert resumed.code == 0, resumed.err
+    same(done, "whole", run)
+    assert document(done, run) == document(done, "whole")
+    assert done.lstm("generate", run).out == done.lstm("generate", "whole").out
+
+
+def test_the_calibration_of_the_last_evaluation_outlives_a_stop(series_lab):
+    """Also in a checkpoint between two evaluations (at 8 and 16)."""
+    words = ["train", "config.yaml", "checkpoint.every=5"]
+    assert series_lab.lstm(*words, "--run", "whole").code == 0
+    stop = [("lstmcli.run.loop:_step", 9, "SIGTERM")]
+    assert series_lab.process(*words, "--run", "cut", faults=stop).code == 143
+    assert series_lab.lstm("train", "--resume", "cut@8").code == 0
+    found = document(series_lab, "cut", 10)["calibration"]
+    assert found is not None and found == document(series_lab, "whole", 10)["calibration"]
+    assert document(series_lab, "whole", 5)["calibration"] is None
+    assert found != document(series_lab, "whole", 20)["calibration"]
+
+
+def test_resuming_as_another_forecaster_is_refused(done):
+    for word in ("forecast.loss=mae", "data.horizon=3", "data.splits=[0.5,0.2,0.3]"):
+        refused = done.lstm("train", "--resume", "whole", word, "train.max_steps=30")
+        assert refused.code == 5 and word.partition("=")[0] in refused.err
+
+
+# --- what must not leak, and what must not matter -----------------------------------------------
+
+
+def learned(lab, run):
+    """All that training found: numbers of the log, weights, figures."""
+    snapshot, found = lab.checkpoint(run), document(lab, run)
+    figures = snapshot.document["best"], found["scaler"], found["calibration"]
+    return lab.metrics(run), snapshot.tensors, *figures
+
+
+def assert_as_learned(found, wanted):
+    assert found[0] == wanted[0] and found[2:] == wanted[2:]
+    assert found[1].keys() == wanted[1].keys()
+    for name, value in wanted[1].items():
+        assert np.array_equal(found[1][name], value), name
+
+
+LEAKS = [
+    [],
+    ["forecast.decoder=recursive", "forecast.patch_length=2", "forecast.lags=[24]"],
+    ["forecast.channels=joint", "forecast.transform=box-cox", "forecast.normalization=standard"],
+]
+
+
+@pytest.mark.parametrize("words", LEAKS)
+def test_what_happens_in_the_test_part_changes_nothing_that_is_learned(series_lab, words):
+    series_lab.train("before", *words)
+    table = values()
+    table[TRAIN + VAL :] = 1e6 + np.random.default_rng(1).random((STEPS - TRAIN - VAL, 2)) * 1e6
+    write(series_lab, table)
+    series_lab.train("after", *words)
+    assert_as_learned(learned(series_lab, "after"), learned(series_lab, "before"))
+    table[TRAIN - 1] += 1.0  # the training part's last step, so that the test could fail
+    write(series_lab, table)
+    series_lab.train("other", *words)
+    assert document(series_lab, "other")["scaler"] != document(series_lab, "before")["scaler"]
+
+
+def test_what_happens_in_the_validation_part_changes_no_weight(series_lab):
+    words = ["evaluation.every=null", "train.max_steps=8"]
+    series_lab.train("before", *words)
+    table = values()
+    table[TRAIN:] *= 50.0
+    write(series_lab, table)
+    series_lab.train("after", *words)
+    before, after = learned(series_lab, "before"), learned(series_lab, "after")
+    assert before[3] == after[3]
+    for name, value in before[1].items():
+        assert np.array_equal(after[1][name], value), name
+
+
+def test_times_with_an_offset_are_the_same_moments(series_lab):
+    words = ["forecast.calendar=true"]
+    series_lab.train("utc", *words)
+    forecast = rows_of(series_lab.lstm("generate", "utc").out)
+    write(series_lab, values(), offset="+05:00")
+    series_lab.train("east", *words)
+    assert_as_learned(learned(series_lab, "east"), learned(series_lab, "utc"))
+    again = rows_of(series_lab.lstm("generate", "east").out)
+    for row, other in zip(forecast, again, strict=True):
+        moments = [datetime.fromisoformat(r.pop("time")).replace(tzinfo=None) for r in (row, other)]
+        assert moments[0] == moments[1] and row == other
+
+
+def test_times_that_are_shifted_shift_the_labels_alone(series_lab):
+    series_lab.train("now")
+    write(series_lab, values(), first=77)
+    series_lab.train("later")
+    assert_as_learned(learned(series_lab, "later"), learned(series_lab, "now"))
+    rows = [rows_of(series_lab.lstm("generate", run, "--input", "table.csv").out) for run in ("later", "now")]
+    assert rows[0] == rows[1]
+    assert datetime.fromisoformat(rows[0][0]["time"]) == START + timedelta(hours=77 + STEPS)
+
+
+@pytest.mark.parametrize("words", [[], ["forecast.scaling=none", "forecast.normalization=standard"]])
+def test_other_units_give_the_same_scaled_errors(series_lab, words):
+    series_lab.train("small", *words)
+    write(series_lab, values() * 1000.0 + 1e6)
+    series_lab.train("large", *words)
+    names = ("val/scaled_mse", "val/scaled_mae", "val/mase", "val/coverage", "val/loss")
+    for name in names:
+        small, large = ([r[name] for r in series_lab.metrics(run) if name in r] for run in ("small", "large"))
+        assert large == pytest.approx(small, rel=1e-3), name
+    means = [float(r["mean"]) for r in rows_of(series_lab.lstm("generate", "large").out)]
+    assert np.mean(means) == pytest.approx(1e6 + 1000 * 10.0, rel=5e-3)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "none"])
+def test_a_constant_series_is_forecast_as_what_it_is(series_lab, scaling):
+    table = values()
+    table[:, 1] = 5.0
+    write(series_lab, table)
+    series_lab.train("flat", "train.max_steps=8", f"forecast.scaling={scaling}", "forecast.loss=mae")
+    rows = rows_of(series_lab.lstm("generate", "flat").out)
+    assert all(abs(float(r["mean"]) - 5.0) < 2.0 for r in rows if r["target"] == "b")
+    assert series_lab.lstm("eval", "flat", "--json").code == 0
+
+
+@pytest.mark.parametrize("loss", ["mae", "quantile", "student-t"])
+def test_gaps_and_missing_values_are_no_obstacle(series_lab, loss):
+    table = values()
+    table[30:40, 0] = math.nan
+    table[-1, 1] = math.nan
+    write(series_lab, table)
+    text = (series_lab.folder / "table.csv").read_text().replace("nan", "")
+    lines = text.splitlines()
+    (series_lab.folder / "table.csv").write_text("\n".join(lines[:80] + lines[90:]) + "\n")  # a gap, too
+    series_lab.train("holes", f"forecast.loss={loss}", "train.max_steps=8")
+    assert all(math.isfinite(r["train/loss"]) for r in series_lab.metrics("holes") if "train/loss" in r)
+    rows = rows_of(series_lab.lstm("generate", "holes").out)
+    assert len(rows) == 2 * HORIZON and all(math.isfinite(float(r["mean"])) for r in rows)
