@@ -291,16 +291,22 @@ def _reads_hidden(cell: GatedCell, hidden_size: int) -> bool:
             target.copy_(value)
         d_hidden.copy_(_pulled_back(equations, inputs, gradients)[sizes[0]])
 
+    rows = [torch.empty(2, hidden_size) for _ in range(sum(sizes) + 2 * states + 1)]
     try:
-        written = trace(
-            step, [torch.empty(2, hidden_size) for _ in range(sum(sizes) + 2 * states + 1)]
-        ).written
+        with _unseen():
+            written = trace(step, rows).written
     except Unsupported:
         return True
     *new, d_hidden = (written[number] for number in sorted(written))
     hidden, no_gradient = ("argument", (sizes[0],)), ("constant", (0.0,))
     reached = {(value.op, value.of) for value in _reached(new)}
     return hidden in reached or (d_hidden.op, d_hidden.of) != no_gradient
+
+
+def _unseen() -> Any:
+    """Where activations are recomputed, torch counts what each pass saves for its gradients. The recording is
+    made in the first pass alone, so its own must not count."""
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
 
 
 def _reached(values: Sequence[Value]) -> set[Value]:
