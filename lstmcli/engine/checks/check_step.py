@@ -32,6 +32,7 @@ from lstmcli.engine.checks.reference import (
 )
 
 CONTRACT = "lstmcli.cells.base has the contract"
+LEARNED = "learned vectors (H,) are named in `vectors`; for anything else write a FreeCell"
 NUDGE = 1e-6
 ROUNDING = {"sign", "sgn", "round", "floor", "ceil", "trunc", "heaviside", "argmax", "argmin", "bucketize"}
 STEPPED = frozenset({"gt", "ge", "lt", "le", "eq", "ne"} | ROUNDING)
@@ -175,6 +176,9 @@ def contract(subject: Subject) -> Passed:
     """What it declares, and the shapes and dtypes that a step returns."""
     if problem := problem_of(subject.cell_class, subject.input_size, subject.hidden_size):
         raise Failed(problem, CONTRACT)
+    held = [] if subject.is_free else _learned_attributes(subject.cell)
+    if held:
+        raise Failed(f"self.{held[0]} holds parameters that nothing trains or saves", LEARNED)
     state = subject.cell_class.state
     if state[0] != "hidden":
         raise Failed(f"the first name in `state` is {state[0]!r}", "call it 'hidden'")
@@ -187,6 +191,11 @@ def contract(subject: Subject) -> Passed:
             f"given float64, {other[0]}", "make tensors like those that are given: state[0].new_zeros(...)"
         )
     return Passed(f"state {', '.join(state)}")
+
+
+def _learned_attributes(cell: Any) -> list[str]:
+    kept = vars(type(cell)) | vars(cell)
+    return [name for name, value in kept.items() if isinstance(value, (nn.Parameter, nn.Module))]
 
 
 def inputs_kept(subject: Subject) -> Passed:
@@ -203,9 +212,8 @@ def learned_by_the_engine(subject: Subject) -> Passed:
     """All numbers that the equations take are arguments, so that they are trained, saved and moved."""
     taken = _watch(subject).taken
     if taken and taken[0].what == "learned":
-        hint = "learned vectors (H,) are named in `vectors`; for anything else write a FreeCell"
-        if subject.is_free:
-            hint = "make it in __init__ as an attribute of the cell: self.scale = nn.Parameter(...)"
+        own = "make it in __init__ as an attribute of the cell: self.scale = nn.Parameter(...)"
+        hint = own if subject.is_free else LEARNED
         raise Failed(f"a parameter that nothing trains or saves is used at {taken[0].place}", hint)
     if taken:
         hint = "make constants in the step, as torch.full_like(z[0], 0.5), or name learned ones in `vectors`"
@@ -303,9 +311,9 @@ def streams_apart(subject: Subject) -> Passed:
     """What is in other rows of the batch, and how many they are, changes nothing."""
     step, other = subject.step(), subject.step(seed=4)
     wanted = step().values
-    axes = {"stream": 0}
+    axes = {"stream {} of the batch": 0}
     if issubclass(subject.cell_class, ScanCell):  # whose arguments are of several steps
-        axes = {"step": 0, "stream": 1}
+        axes = {"step {} of the window": 0, "stream {} of the batch": 1}
     rows = {name: t for name, t in step.arguments.items() if t.dim() > 1}  # vectors have none
     for what, axis in axes.items():
         for k in range(next(iter(rows.values())).shape[axis]):
@@ -313,7 +321,7 @@ def streams_apart(subject: Subject) -> Passed:
             mixed = {name: other.arguments[name].clone() for name in rows}
             for name, t in alone.items():
                 mixed[name].narrow(axis, k, 1).copy_(t)
-            said = f"{what} {k} of the batch changes when the others"
+            said = f"{what.format(k)} changes when the others"
             _same_row(f"{said} change", step(step.arguments | mixed), k, wanted, k, axis)
             _same_row(f"{said} are gone", step(step.arguments | alone), 0, wanted, k, axis)
     return Passed(f"{BATCH} streams")
