@@ -29,6 +29,7 @@ BUILT_IN = {
     "lstm-full-gate-recurrence": "lstmcli.cells.zoo.variants:FullGateRecurrenceLSTM",
     "lstm-layer-norm": "lstmcli.cells.zoo.normalized:LayerNormLSTM",
     "gru": "lstmcli.cells.zoo.gru:GRU",
+    "gru-reset-before": "lstmcli.cells.zoo.gru:ResetBeforeGRU",
     "rnn": "lstmcli.cells.zoo.rnn:RNN",
     "rnn-relu": "lstmcli.cells.zoo.rnn:ReluRNN",
     "janet": "lstmcli.cells.zoo.janet:JANET",
