@@ -20,7 +20,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FILE] [KEY=VALUE]...",
-            help="An experiment of configs/experiments or a file; then settings for every trial. "
+            help="An experiment by name or a file; then settings for every trial. "
             "Nothing, or list: what there is.",
         ),
     ] = None,
@@ -92,7 +92,7 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _list(as_json: bool) -> None:
-    from lstmcli.experiments.schema import FOLDER, experiment_files, load_experiment
+    from lstmcli.experiments.schema import experiment_files, load_experiment
 
     found: list[tuple[str, str, float | None]] = []
     for path in experiment_files():
@@ -101,8 +101,6 @@ def _list(as_json: bool) -> None:
     if as_json:
         names = ("name", "title", "minutes")
         print_json({"experiments": [dict(zip(names, one, strict=True)) for one in found]})
-    elif not found:
-        print(f"no experiments in {FOLDER}; give a file")
     else:
         rows = [[name, title, f"{minutes:g} min" if minutes else ""] for name, title, minutes in found]
         print_rows([["name", "title", "on two cores"], *rows], right=2)
@@ -185,10 +183,11 @@ def _write(results: Results, folder: Path, out: Path | None) -> None:
     """results.json, results.md and figure.png in the directory, and by the experiment's name in `out`."""
     from lstmcli.core.errors import ResourceError
     from lstmcli.core.pictures import save_figure
+    from lstmcli.experiments.picture import draw
     from lstmcli.run.directory import write_atomic
 
     page = _write_tables(results, folder)
-    figure = results.figures()["figure"]
+    figure = draw(results)
     save_figure(figure, folder / "figure.png")
     if out is not None:
         try:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lstmcli.api import Run
 from lstmcli.core.errors import ConfigError, DataError
-from lstmcli.engine.measures.gradients import Gradients, gradient_norms
+from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.experiments.history import Found
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 
 PASSAGES = 32

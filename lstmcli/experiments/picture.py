@@ -19,10 +19,10 @@ MIDDLE: dict[str, Any] = {"linewidth": 1.8}
 XY = tuple[list[float], list[float]]
 
 
-def draw(results: Results) -> dict[str, Figure]:
+def draw(results: Results) -> Figure:
     """The figure of an experiment, by what it measures."""
     with picture_style():
-        return {"figure": _kind(results)(results)}
+        return _kind(results)(results)
 
 
 def _kind(results: Results) -> Callable[[Results], Figure]:

@@ -9,13 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lstmcli.core.tables import Table
 from lstmcli.experiments.grid import Plan
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LABELS = {
     "best_loss": "best val loss",
@@ -99,7 +96,7 @@ def spread_of(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment found, as JSON, tables and pictures."""
+    """What an experiment found, as JSON and tables."""
 
     plan: Plan
     records: list[dict[str, Any]]
@@ -242,11 +239,6 @@ class Results:
         ]
         columns = ["variant", "by every seed", "by some seed"]
         return Table(f"The longest {self.plan.axis} that was solved", columns, rows)
-
-    def figures(self) -> dict[str, Figure]:
-        from lstmcli.experiments.picture import draw
-
-        return draw(self)
 
 
 def _cell(row: Row, name: str) -> str:

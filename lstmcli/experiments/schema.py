@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from lstmcli.config.json_schema import dotted, explain
+from lstmcli.config.recipes import EXPERIMENTS, SUFFIXES, point_to_shipped, shipped
 from lstmcli.config.schema import PositiveFloat, PositiveInt, Section
 from lstmcli.config.yaml_reader import Path as Key
 from lstmcli.config.yaml_reader import Place, Reading, read_text, read_yaml
 from lstmcli.core.errors import ConfigError
 
-FOLDER = Path("configs/experiments")
-SUFFIXES = (".yaml", ".yml")
 Measure = Literal["loss", "eval", "gradients", "generate"]
 
 
@@ -71,25 +70,26 @@ class Experiment(Section):
         return self
 
 
-def find_experiment(text: str, folder: Path = FOLDER) -> Path:
-    """The file of an experiment: a path, or a name in `folder`. ConfigError if there is none."""
+def find_experiment(text: str) -> Path:
+    """The file of an experiment: a path, or a name among `experiment_files`. ConfigError if there is none."""
     path = Path(text)
     if path.suffix in SUFFIXES or len(path.parts) > 1:
         return path
-    for suffix in SUFFIXES:
-        if (found := folder / f"{text}{suffix}").is_file():
-            return found
-    names = [file.stem for file in experiment_files(folder)]
-    near = difflib.get_close_matches(text, names, n=1)
-    known = f"there are: {', '.join(names)}" if names else f"there are none in {folder}"
+    files = {file.stem: file for file in experiment_files()}
+    if text in files:
+        return files[text]
+    near = difflib.get_close_matches(text, files, n=1)
+    known = f"there are: {', '.join(files)}"
     raise ConfigError(
         f"there is no experiment {text!r}", f"did you mean {near[0]}?" if near else f"{known}; or give a FILE"
     )
 
 
-def experiment_files(folder: Path = FOLDER) -> list[Path]:
-    """The experiments in a folder, by name."""
-    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+def experiment_files() -> list[Path]:
+    """The experiments in configs/experiments here, and those that come with the tool, by name."""
+    folders = (shipped() / EXPERIMENTS, EXPERIMENTS)  # one of one's own hides the shipped one of its name
+    found = {path.stem: path for folder in folders for path in folder.glob("*") if path.suffix in SUFFIXES}
+    return [found[name] for name in sorted(found)]
 
 
 def load_experiment(path: str | Path) -> tuple[Experiment, dict[Key, int]]:
@@ -104,6 +104,8 @@ def load_experiment(path: str | Path) -> tuple[Experiment, dict[Key, int]]:
     except ValidationError as error:
         raise ConfigError("\n".join(_explained(path, reading, error))) from None
     base = _inherit(experiment.base, Path(path))
+    for settings in (base, *experiment.variants.values()):
+        point_to_shipped(settings, path)
     lines = {key: place[0] for key, place in reading.keys.items()}
     return experiment.model_copy(update={"base": base}), lines
 

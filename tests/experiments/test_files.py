@@ -11,7 +11,7 @@ from lstmcli.experiments.grid import make_plan, trials
 from lstmcli.experiments.schema import experiment_files
 
 ROOT = Path(__file__).parents[2]
-FILES = experiment_files(ROOT / "configs" / "experiments")
+FILES = [path.resolve() for path in experiment_files()]
 
 
 def test_they_are_all_here():

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
-from lstmcli.engine.measures.gradients import gradient_norms
 from lstmcli.experiments import measure_gradients
 from lstmcli.experiments.measure_gradients import BEFORE, PASSAGES, passages, relative_norms
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 
 LAG, SYMBOLS = 100, 7

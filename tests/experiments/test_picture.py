@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.pictures import save_figure
-from lstmcli.experiments.picture import middle
+from lstmcli.experiments.picture import draw, middle
 from lstmcli.experiments.results import Results
 
 
@@ -22,7 +22,7 @@ def record(variant, seed, at=None, curves=None, **numbers):
 
 
 def figure(desk, tmp_path, records, **changes):
-    made = Results(desk.plan(**changes), records).figures()["figure"]
+    made = draw(Results(desk.plan(**changes), records))
     save_figure(made, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
     return made

@@ -68,11 +68,15 @@ def test_the_base_may_begin_with_another_config(tmp_path):
         load_experiment(path)
 
 
-def test_an_experiment_is_found_by_name_or_path(tmp_path):
-    (tmp_path / "copy.yaml").write_text(GOOD)
-    assert find_experiment("copy", tmp_path) == tmp_path / "copy.yaml"
-    assert str(find_experiment("some/where.yaml", tmp_path)) == "some/where.yaml"
+def test_an_experiment_is_found_by_name_or_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_experiment("copy").is_absolute()  # nothing is here: the one that comes with the tool
+    own = tmp_path / "configs" / "experiments" / "copy.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(GOOD)
+    assert find_experiment("copy").resolve() == own
+    assert str(find_experiment("some/where.yaml")) == "some/where.yaml"
     with pytest.raises(ConfigError, match="did you mean copy"):
-        find_experiment("copi", tmp_path)
-    with pytest.raises(ConfigError, match="there are none in"):
-        find_experiment("copy", tmp_path / "empty")
+        find_experiment("copi")
+    with pytest.raises(ConfigError, match=r"there are: .*forget-bias"):
+        find_experiment("zzzz")

@@ -17,7 +17,7 @@ from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError, RunError
 from lstmcli.engine.footprint import layer_parameters
 from lstmcli.engine.layers import Layer, Trace
-from lstmcli.engine.stack import Stack, StackState
+from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.sequence.batch import SequenceBatch
 
 
@@ -62,7 +62,7 @@ def rows_of(batch: SequenceBatch, device: torch.device) -> Rows:
     return Rows(*(torch.from_numpy(part).to(device) for part in batch))
 
 
-class SequenceModel(nn.Module):
+class SequenceModel(RecurrentModel):
     """Embedding (V, E) where symbols are read, layers, head (D, H) with bias.
 
     `products` is the dtype of the matrix products; parameters stay as they are (fp32 while training).
@@ -140,10 +140,6 @@ class SequenceModel(nn.Module):
             return self.layers.observe(x.to(self.products), self.initial_state(inputs.shape[1]))
         finally:
             self.train(training)
-
-    def parameter_count(self) -> int:
-        """Numbers that are learned."""
-        return sum(p.numel() for p in self.parameters())
 
 
 def _check(settings: Model) -> None:
