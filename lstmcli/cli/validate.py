@@ -97,7 +97,7 @@ def _check_optimizer(config: Config) -> None:
 
 def _check_cell(config: Config) -> None:
     from lstmcli.cells.registry import find_cell
-    from lstmcli.engine.checks.trial import try_cell
+    from lstmcli.engine.checks.check import check_before_training
 
     find_cell(config.model.cell)
-    try_cell(config.model)
+    check_before_training(config.model)

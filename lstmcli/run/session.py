@@ -17,7 +17,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DataError, LstmError, RunError
 from lstmcli.core.notices import notice
-from lstmcli.engine.checks.trial import try_cell
+from lstmcli.engine.checks.check import check_before_training
 from lstmcli.engine.hardware import (
     Hardware,
     choose_hardware,
@@ -103,7 +103,7 @@ def assemble(
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     if manifest is not None and train.precision == "auto":
         hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
-    try_cell(config.model)
+    check_before_training(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
         task = kind_of(config).task(config, console.data_progress, ranks)

@@ -1,5 +1,4 @@
-"""One step of a user's cell before anything is trained with it, so that what is wrong with it is told
-in one sentence which names the cell and the place in its file."""
+"""What a cell declares, and the shapes of what its step returns, held against `lstmcli.cells.base`."""
 
 from __future__ import annotations
 
@@ -12,33 +11,10 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
-from lstmcli.cells.registry import find_cell, is_built_in, place_of
-from lstmcli.config.schema import Model
-from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_room, layer_parameters
+from lstmcli.cells.registry import place_of
 
 BATCH = 2
 STEPS = 3
-
-
-def try_cell(settings: Model) -> None:
-    """Run one step of `model.cell`, unless it is built in, in the sizes of each layer of the model.
-
-    Raises:
-        ResourceError: layers of these sizes do not fit into memory.
-        ConfigError: it raises, or what it returns is not what `lstmcli.cells.base` asks for.
-    """
-    check_room(layer_parameters(settings))
-    if is_built_in(settings.cell):
-        return
-    cell_class = find_cell(settings.cell)
-    sizes = settings.sizes
-    below = [settings.embedding_size or sizes[0], *sizes]
-    for input_size, hidden_size in dict.fromkeys(zip(below, sizes, strict=False)):
-        if problem := problem_of(cell_class, input_size, hidden_size):
-            raise ConfigError(
-                f"model.cell: {settings.cell}: {problem}", "lstmcli.cells.base has the contract"
-            )
 
 
 def problem_of(cell_class: CellClass, input_size: int, hidden_size: int) -> str | None:
