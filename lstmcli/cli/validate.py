@@ -59,18 +59,15 @@ def _print_schema() -> None:
 
 
 def _check_all(config: Config) -> dict[str, Any]:
-    """What the data are; everything that is wrong with data, cell and optimizer in one error."""
+    """What the data are; everything that is wrong with data and settings in one error."""
+    from lstmcli.run.check import faults_of
+
     found: dict[str, Any] = {}
-    errors: list[LstmError] = []
+    errors = faults_of(config)
     try:
         found = _check_data(config)
     except LstmError as error:
-        errors.append(error)
-    for check in (_check_cell, _check_optimizer):
-        try:
-            check(config)
-        except LstmError as error:
-            errors.append(error)
+        errors.insert(0, error)
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return found
@@ -83,21 +80,3 @@ def _check_data(config: Config) -> dict[str, Any]:
     if getattr(config.data, "url", None) is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
     return kind_of(config).check_data(config)
-
-
-def _check_optimizer(config: Config) -> None:
-    from torch import nn
-
-    from lstmcli.run.optimizer import make_optimizer
-
-    # One matrix inside the layers and one outside, since Muon parts them.
-    small = nn.ModuleDict({"layers": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    make_optimizer(config.train, small)
-
-
-def _check_cell(config: Config) -> None:
-    from lstmcli.cells.registry import find_cell
-    from lstmcli.engine.checks.check import check_before_training
-
-    find_cell(config.model.cell)
-    check_before_training(config.model)

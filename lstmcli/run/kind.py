@@ -59,6 +59,9 @@ class Kind:
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
 
+    def check(self, config: Config) -> None:
+        """The kind's own rules between settings; ConfigError names what does not go together."""
+
     def check_data(self, config: Config) -> dict[str, Any]:
         """Read the data as training would and write nothing; what they are. DataError names a fault."""
         raise NotImplementedError

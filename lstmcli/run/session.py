@@ -17,7 +17,6 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DataError, LstmError, RunError
 from lstmcli.core.notices import notice
-from lstmcli.engine.checks.check import check_before_training
 from lstmcli.engine.hardware import (
     Hardware,
     choose_hardware,
@@ -27,6 +26,7 @@ from lstmcli.engine.hardware import (
     use_threads,
 )
 from lstmcli.run.average import Average
+from lstmcli.run.check import check
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.run.distributed import ALONE, Ranks
@@ -103,7 +103,7 @@ def assemble(
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     if manifest is not None and train.precision == "auto":
         hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
-    check_before_training(config.model)
+    check(config, elsewhere=manifest is not None)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
         task = kind_of(config).task(config, console.data_progress, ranks)

@@ -41,6 +41,11 @@ class SequenceKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
+    def check(self, config: Config) -> None:
+        from lstmcli.kinds.sequence.model import check_ends
+
+        check_ends(config.model)
+
 
 class LabelledKind(SequenceKind):
     name = "labelled"

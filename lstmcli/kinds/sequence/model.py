@@ -72,7 +72,7 @@ class SequenceModel(RecurrentModel):
         self, settings: Model, shape: SequenceShape, cell_class: CellClass | None = None, window: int = 100
     ):
         super().__init__()
-        _check(settings)
+        check_ends(settings)
         self.settings, self.shape = settings, shape
         width = (settings.embedding_size or settings.sizes[0]) if shape.symbols else shape.inputs
         self.embedding = nn.Embedding(shape.symbols, width) if shape.symbols else None
@@ -142,6 +142,7 @@ class SequenceModel(RecurrentModel):
             self.train(training)
 
 
-def _check(settings: Model) -> None:
+def check_ends(settings: Model) -> None:
+    """ConfigError: a setting of the model that its two ends cannot have."""
     if settings.tie_weights:
         raise ConfigError("model.tie_weights: the answers are no symbols of the inputs", "set it to false")

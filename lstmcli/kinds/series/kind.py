@@ -47,13 +47,16 @@ class SeriesKind(Kind):
 
         return SeriesRun(directory, config, checkpoint)
 
+    def check(self, config: Config) -> None:
+        from lstmcli.kinds.series.task import check_forecast
+
+        check_forecast(config)
+
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
-        from lstmcli.kinds.series.task import check_forecast
         from lstmcli.kinds.series.windows import training_windows
 
-        check_forecast(config)
         data = prepare_series(config.data)
         training_windows(data, config.data.context_length, config.data.horizon)
         Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
