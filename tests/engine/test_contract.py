@@ -157,10 +157,10 @@ def plain(model, ids, start, tapes, training):
     p, s = dict(model.named_parameters()), model.settings
     table = p["embedding.weight"]
     if training and s.embedding_dropout:
-        table = table * tapes["text"].take()
+        table = table * tapes["model"].take()
     x = table[ids]
     if training and s.input_dropout:
-        x = x * tapes["text"].take()
+        x = x * tapes["model"].take()
     total, states, gates = 0.0, [], []
     for k, layer in enumerate(model.layers.layers):
         own = {
