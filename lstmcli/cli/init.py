@@ -13,6 +13,7 @@ from lstmcli.cli.output import print_line
 from lstmcli.core.errors import ConfigError, DataError, ResourceError, UsageError
 
 TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 SHEETS = (".xlsx", ".xls", ".ods")
 BEGINNING = 20_000_000
 """Symbols in which a text shows how many distinct ones it has."""
@@ -52,7 +53,7 @@ def command(
         raise DataError(f"{file} is empty")
     target = output or Path(f"{file.stem}.yaml")
     _refuse_existing(target)
-    _write(target, propose_table(file) if file.suffix.lower() in TABLES else propose(file))
+    _write(target, propose_table(file) if _is_table(file) else propose(file))
 
 
 def _copy_recipe(name: str, output: Path | None) -> None:
@@ -87,6 +88,15 @@ def _write(target: Path, proposed: str) -> None:
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
     print_line(f"wrote {target}\nnext: lstm train {target}")
+
+
+def _is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def propose(file: Path) -> str:

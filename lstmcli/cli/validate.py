@@ -77,47 +77,12 @@ def _check_all(config: Config) -> dict[str, Any]:
 
 
 def _check_data(config: Config) -> dict[str, Any]:
-    """Read all of the text as training would, with a cache that is thrown away."""
-    import tempfile
+    """Read the data as training would, with a cache that is thrown away."""
+    from lstmcli.run.kind import kind_of
 
-    from lstmcli.kinds.text.batches import StreamBatches
-    from lstmcli.kinds.text.source import prepare_text
-
-    if config.data.url is not None:
+    if getattr(config.data, "url", None) is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
-    learned = config.data.learned
-    if learned == "synthetic":
-        return {"task": config.data.task, "length": config.data.length}
-    if learned == "labelled":
-        return _check_labelled(config)
-    if learned == "series":
-        return _check_series(config)
-    with tempfile.TemporaryDirectory() as folder:
-        data = prepare_text(config.data.model_copy(update={"cache": folder}))
-        train = config.train
-        StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
-        return data.summary
-
-
-def _check_series(config: Config) -> dict[str, Any]:
-    from lstmcli.kinds.series.scaling import Scaler
-    from lstmcli.kinds.series.table.panel import prepare_series
-    from lstmcli.kinds.series.task import check_forecast
-    from lstmcli.kinds.series.windows import training_windows
-
-    check_forecast(config)
-    data = prepare_series(config.data)
-    training_windows(data, config.data.context_length, config.data.horizon)
-    Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
-    return data.summary
-
-
-def _check_labelled(config: Config) -> dict[str, Any]:
-    from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
-
-    data = prepare_labelled(config.data, config.seed)
-    LabelledBatches(data.sequences, data.splits["train"], config.train.batch_size, config.seed)
-    return data.summary
+    return kind_of(config).check_data(config)
 
 
 def _check_optimizer(config: Config) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 FILES = ("path", "url", "sha256", "source", "splits", "test_path", "val_path")
 TEXT = ("level", "min_count")
 SERIES = (
-    "layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing",
-    "context_length", "horizon", "val_length", "test_length",
+    "layout", "time", "dayfirst", "target", "group", "frequency", "season", "known", "past", "static",
+    "missing", "context_length", "horizon", "val_length", "test_length",
 )  # fmt: skip
 SYNTHETIC = ("task", "length", "symbols", "train_length")
 LABELLED = ("label", "max_length")

@@ -34,8 +34,9 @@ def find_recipe(text: str | os.PathLike[str]) -> str:
     """The path of a config: of the file that `text` names, or else of the shipped recipe of that name.
 
     A folder does not hide a recipe: `data/` or `shakespeare/` often lies where one works. What is neither,
-    but ends in .yaml or has a folder in it, is returned as it is, since whoever opens it says best what is
-    wrong. ConfigError: a name that no recipe has, or a shipped recipe's file where there is none.
+    but ends in .yaml, has a folder in it or cannot be a name, is returned as it is, since whoever opens it
+    says best what is wrong. ConfigError: a name that no recipe has, or a shipped recipe's file where there is
+    none.
     """
     text = os.fspath(text)
     path, names = Path(text), recipe_names()
@@ -47,7 +48,7 @@ def find_recipe(text: str | os.PathLike[str]) -> str:
         raise ConfigError(
             f"there is no file {text}", f"the recipe of this name is at hand without a path: {path.stem}"
         )
-    if path.suffix or len(path.parts) != 1:
+    if path.suffix or len(path.parts) != 1 or not text.isprintable():
         return text
     raise ConfigError(f"there is no file and no recipe {text!r}", suggestion(text))
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstmcli.api import Run, load
 from lstmcli.core.errors import ConfigError
 from lstmcli.experiments.history import Found, History, Numbers
 from lstmcli.experiments.schema import Experiment
 from lstmcli.kinds.sequence.batches import generator_of
 from lstmcli.kinds.sequence.trained import SyntheticRun
+from lstmcli.kinds.text.trained import Run
 from lstmcli.run.directory import RunDir
+from lstmcli.run.trained import load
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmcli.api import Run
 from lstmcli.core.errors import ConfigError, DataError
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.experiments.history import Found
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.trained import Run
 
 PASSAGES = 32
 BEFORE = 100

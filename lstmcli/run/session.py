@@ -31,6 +31,7 @@ from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.hooks import Hooks, Record, Screen
+from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
 from lstmcli.run.set_back import choose_checkpoint, set_back
@@ -105,7 +106,7 @@ def assemble(
     check_before_training(config.model)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
-        task = _make_task(config, console.data_progress, ranks)
+        task = kind_of(config).task(config, console.data_progress, ranks)
     first = task.stacks()[0].layers[0]
     path = (
         manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
@@ -118,26 +119,6 @@ def assemble(
     for stack in task.stacks():
         set_path(stack, path)
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
-
-
-def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
-    """The task of a config: reads the data and makes the model."""
-    learned = config.data.learned
-    if learned == "labelled":
-        from lstmcli.kinds.sequence.labelled_task import LabelledTask
-
-        return LabelledTask(config, on_progress, ranks)
-    if learned == "series":
-        from lstmcli.kinds.series.task import SeriesTask
-
-        return SeriesTask(config, on_progress, ranks)
-    if learned == "synthetic":
-        from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
-
-        return SyntheticTraining(config, on_progress, ranks)
-    from lstmcli.kinds.text.task import TextTask
-
-    return TextTask(config, on_progress, ranks)
 
 
 def start(

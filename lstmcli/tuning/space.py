@@ -19,6 +19,7 @@ from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Config, Section
 from lstmcli.config.yaml_reader import read_text, read_yaml
 from lstmcli.core.errors import ConfigError
+from lstmcli.run.kind import kind_of
 
 Value = int | float | str | bool | None
 
@@ -49,32 +50,10 @@ class Range(Section):
 
 Space = dict[str, Range | list[Value]]
 
-TEXT: Space = {
-    "train.learning_rate": Range(low=1e-3, high=2e-2, log=True),
-    "train.weight_decay": [0.0, 0.03, 0.1, 0.2],
-    "model.dropout": Range(low=0.0, high=0.5, step=0.05),
-    "train.state_reset": Range(low=0.0, high=0.3, step=0.05),
-    "train.batch_size": [16, 32, 64],
-    "model.weight_drop": Range(low=0.0, high=0.5, step=0.1),
-    "train.average": [None, 0.99, 0.998],
-}
-"""Where no space is given, for texts."""
-SERIES: Space = {
-    "train.learning_rate": Range(low=3e-4, high=1e-2, log=True),
-    "model.dropout": Range(low=0.0, high=0.6, step=0.1),
-    "model.hidden_size": [64, 128, 256, 512],
-    "train.weight_decay": [0.0, 0.01, 0.1],
-    "forecast.normalization": ["last", "standard", "seasonal"],
-    "train.average": [None, 0.99, 0.998],
-}
-"""Where no space is given, for all else."""
-
 
 def default_space(config: Config) -> Space:
-    if config.data.learned == "text":
-        return dict(TEXT)
-    series = config.data.learned == "series"
-    return {k: v for k, v in SERIES.items() if series or not k.startswith("forecast.")}
+    """What the kind of the config varies where no space is given."""
+    return from_json(kind_of(config).space)
 
 
 def load_space(path: Path) -> Space:
