@@ -454,6 +454,15 @@ class WrongBackward(Coupled):
         return super().pointwise((Doubled.apply(z[0]), z[1]), state)
 
 
+class FreeComplex(Free):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.register_buffer("phase", torch.ones(hidden_size, dtype=torch.complex128))
+
+    def step(self, x_t, state):
+        return super().step(x_t, (state[0] * self.phase.real.to(x_t.dtype),))
+
+
 class FreeCounts(Free):
     count = 0
 

@@ -92,6 +92,7 @@ REFUSED = {
     "NoGradient": "with respect to z of gate 'forget' is wrong",
     "DetachedState": "with respect to the state 'cell' is wrong",
     "WrongBackward": "is wrong",
+    "FreeComplex": "its 'phase' is complex128, which no checkpoint holds",
     "FreeCounts": "a step changes self.count",
     "FreeStray": "a parameter that nothing trains or saves",
     "FreeMixes": "of the batch changes when the others change",

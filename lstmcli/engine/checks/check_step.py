@@ -37,6 +37,11 @@ NUDGE = 1e-6
 ROUNDING = {"sign", "sgn", "round", "floor", "ceil", "trunc", "heaviside", "argmax", "argmin", "bucketize"}
 STEPPED = frozenset({"gt", "ge", "lt", "le", "eq", "ne"} | ROUNDING)
 """Operations whose own derivative is zero, so that a cell may put another in its place."""
+SAVED = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+}
+"""The dtypes that a checkpoint holds."""
 TO_PYTHON = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.item}
 IGNORED = tuple(str(Path(file).parent) for file in (torch.__file__, __file__))
 
@@ -210,6 +215,11 @@ def inputs_kept(subject: Subject) -> Passed:
 
 def learned_by_the_engine(subject: Subject) -> Passed:
     """All numbers that the equations take are arguments, so that they are trained, saved and moved."""
+    for name, tensor in subject.cell.state_dict().items() if subject.is_free else ():
+        if tensor.dtype not in SAVED:
+            raise Failed(
+                f"its {name!r} is {str(tensor.dtype)[6:]}, which no checkpoint holds", "keep real numbers"
+            )
     taken = _watch(subject).taken
     if taken and taken[0].what == "learned":
         own = "make it in __init__ as an attribute of the cell: self.scale = nn.Parameter(...)"

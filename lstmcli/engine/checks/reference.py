@@ -8,18 +8,19 @@ product of the layer's own, which are what the checks hold against it.
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lstmcli.cells.base import CellClass, FreeCell, GatedCell, State
 from lstmcli.engine.layers import Layer, Regularization, Start, make_layers
-from lstmcli.run.state import seed_step
 
 BATCH = 3
 
@@ -90,7 +91,7 @@ class Subject:
     @cached_property
     def cell(self) -> Any:
         """A cell for steps in float64 as they are in evaluation."""
-        seed_step(1, 0)
+        seed_all(1)
         if not issubclass(self.cell_class, FreeCell):
             return self.cell_class()
         free = self.cell_class(self.input_size, self.hidden_size)
@@ -128,7 +129,7 @@ class Subject:
 
     def layer(self, dtype: torch.dtype = torch.float64, path: str | None = None, seed: int = 1) -> Layer:
         """A layer with parameters a little off their start, so that no symmetry hides a mistake."""
-        seed_step(seed, 0)
+        seed_all(seed)
         sizes = [(self.input_size, self.hidden_size)]
         layer = make_layers(self.cell_class, sizes, Regularization())[0]
         layer.reset_parameters(Start())
@@ -140,6 +141,13 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         size = (steps, BATCH, self.input_size)
         return torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def seed_all(seed: int) -> None:
+    """Set each generator that a cell may draw from."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 @torch.no_grad()

@@ -7,10 +7,11 @@ import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.engine import pointwise
-from lstmcli.engine.checks import check_layer, speed
+from lstmcli.engine.checks import check_layer, check_step, speed
 from lstmcli.engine.checks.check import check_cell
 from lstmcli.engine.checks.reference import Subject
 from lstmcli.engine.kernels.compiled import compiler_available
+from lstmcli.run.checkpoint.entry import DTYPES
 
 CELLS = """
 import random, time
@@ -285,3 +286,7 @@ def test_what_is_compiled_is_compared_too(monkeypatch):
     monkeypatch.setattr(check_layer, "compiler_available", lambda: True)
     monkeypatch.setattr(check_layer, "TOLERANCES", {torch.float32: 1e-5})
     assert check_layer.compiled(Subject(Leaky, 8, 6)) == ("as one step after the other, gradients too", False)
+
+
+def test_what_a_checkpoint_holds_is_what_it_can():
+    assert {str(dtype).removeprefix("torch.") for dtype in check_step.SAVED} <= DTYPES.keys()
