@@ -46,6 +46,9 @@ class Kind:
     """What training reads, in a title and as the tag of its speed: ("Symbols", "tokens")."""
     charts: ClassVar[Charts]
     """The losses and scores that training logs, as TensorBoard's first charts."""
+    settings: ClassVar[frozenset[str]]
+    """Settings outside of `data` that such a run reads and not every run does: sections, or dotted names.
+    What another kind names here, and this one does not, is refused by name."""
     space: ClassVar[Mapping[str, Any]]
     """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
     writes: ClassVar[bool] = True

@@ -33,6 +33,7 @@ class SequenceKind(Kind):
         ],
         "Solved (0 or 1)": ["Multiline", ["val/solved"]],
     }
+    settings = frozenset({"evaluation.max_windows"})
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
@@ -50,6 +51,7 @@ class SequenceKind(Kind):
 class LabelledKind(SequenceKind):
     name = "labelled"
     purpose = "to classify"
+    settings = SequenceKind.settings | {"model.pooling"}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
         from lstmcli.kinds.sequence.labelled_task import LabelledTask

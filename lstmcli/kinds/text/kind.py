@@ -24,6 +24,13 @@ class TextKind(Kind):
         "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
         "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
     }
+    settings = frozenset({
+        "model.input_dropout", "model.embedding_dropout", "model.mixtures", "model.tie_weights",
+        "train.sequence_length", "train.sequence_jitter", "train.state_reset", "train.label_smoothing",
+        "train.activation_penalty", "train.temporal_penalty",
+        "evaluation.protocol", "evaluation.max_tokens", "evaluation.sample_length",
+        "evaluation.sample_temperature",
+    })  # fmt: skip
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
         "train.weight_decay": [0.0, 0.03, 0.1, 0.2],
