@@ -1,4 +1,4 @@
-"""`lstm validate` and `lstm train` agree: what one refuses of a config the other refuses, in the same words."""
+"""`lstm validate` and `lstm train` refuse the same configs, with the same words."""
 
 from __future__ import annotations
 
