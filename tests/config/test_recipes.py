@@ -10,7 +10,7 @@ import pytest
 from lstmcli.config import load_config
 from lstmcli.config.recipes import find_recipe, point_to_shipped, recipe_names, shipped
 from lstmcli.core.errors import ConfigError
-from lstmcli.experiments.grid import make_plan, trials
+from lstmcli.sweep.experiments.grid import make_plan, trials
 
 
 def test_a_recipe_is_found_by_name_and_its_data_with_it(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from lstmcli.core.tables import Table
-from lstmcli.experiments.grid import Plan
+from lstmcli.sweep.experiments.grid import Plan
 
 LABELS = {
     "best_loss": "best val loss",

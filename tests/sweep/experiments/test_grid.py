@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.errors import ConfigError, RunError, UsageError
-from lstmcli.experiments.grid import load_plan, make_plan, one_trial, trials
+from lstmcli.sweep.experiments.grid import load_plan, make_plan, one_trial, trials
 
 
 def test_every_variant_at_every_value_with_every_seed(desk):

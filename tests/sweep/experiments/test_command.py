@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from lstmcli.cli.app import app
 from lstmcli.core.errors import Interrupted
-from lstmcli.experiments import trial
+from lstmcli.sweep.experiments import trial
 
 
 @pytest.fixture

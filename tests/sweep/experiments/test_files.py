@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lstmcli.experiments.grid import make_plan, trials
-from lstmcli.experiments.schema import experiment_files
+from lstmcli.sweep.experiments.grid import make_plan, trials
+from lstmcli.sweep.experiments.schema import experiment_files
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = [path.resolve() for path in experiment_files()]
 
 

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from lstmcli.core.errors import Interrupted, Terminated, UsageError
-from lstmcli.experiments import conduct
-from lstmcli.experiments.grid import trials
+from lstmcli.sweep.experiments import conduct
+from lstmcli.sweep.experiments.grid import trials
 
 # What stands in for a worker: it writes a trial's record, fails, dies, or waits to be ended.
 WORKER = """
@@ -112,7 +112,7 @@ def test_a_resume_reads_what_is_done_and_makes_the_rest(desk, stand_in):
 
 
 def conduct_plan(folder):
-    from lstmcli.experiments.grid import load_plan
+    from lstmcli.sweep.experiments.grid import load_plan
 
     return load_plan(folder)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
-from lstmcli.tuning.space import Range, Space
-from lstmcli.tuning.study import Outcome
+from lstmcli.sweep.tuning.space import Range, Space
+from lstmcli.sweep.tuning.study import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

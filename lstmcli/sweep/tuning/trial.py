@@ -1,5 +1,6 @@
-"""One trial of a search: `python -m lstmcli.tuning.trial FOLDER NAME` trains FOLDER/configs/NAME.yaml as
-the run FOLDER/NAME. It ends when its standard input is closed, so that nothing outlives the search."""
+"""One trial of a search: `python -P -m lstmcli.sweep.tuning.trial FOLDER NAME` trains the config
+FOLDER/configs/NAME.yaml as the run FOLDER/NAME. It ends when its standard input is closed, so that nothing
+outlives the search."""
 
 from __future__ import annotations
 

@@ -27,10 +27,11 @@ from lstmcli.config.load import dump_config, parse_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.core.files import read_json, write_atomic, write_json_atomic
-from lstmcli.experiments.conduct import PATIENCE, last_words, log_of
 from lstmcli.run.signals import StopSignals
 from lstmcli.run.telemetry.metrics import read_metrics
-from lstmcli.tuning.space import Range, Space, Value, from_json, own_settings, to_json, with_settings
+from lstmcli.sweep import SAFELY
+from lstmcli.sweep.experiments.conduct import PATIENCE, last_words, log_of
+from lstmcli.sweep.tuning.space import Range, Space, Value, from_json, own_settings, to_json, with_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -185,7 +186,7 @@ def _begin(folder: Path, plan: Plan, study: optuna.study.Study) -> _Running:
     with log_of(folder, name).open("ab") as log:
         # A session of its own: Ctrl-C reaches the search alone, which then ends its trials in order.
         process = subprocess.Popen(
-            [sys.executable, "-m", "lstmcli.tuning.trial", str(folder), name],
+            [sys.executable, *SAFELY, "-m", "lstmcli.sweep.tuning.trial", str(folder), name],
             stdin=subprocess.PIPE,  # never written to: the trial ends when it is closed
             stdout=log,
             stderr=log,

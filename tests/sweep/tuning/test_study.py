@@ -11,10 +11,10 @@ pytest.importorskip("optuna")
 
 from lstmcli.config.load import load_config, parse_config
 from lstmcli.core.errors import ConfigError
-from lstmcli.tuning import study as studies
-from lstmcli.tuning.results import Results
-from lstmcli.tuning.space import Range
-from lstmcli.tuning.study import Outcome, Plan, load_plan, open_study, outcomes, search
+from lstmcli.sweep.tuning import study as studies
+from lstmcli.sweep.tuning.results import Results
+from lstmcli.sweep.tuning.space import Range
+from lstmcli.sweep.tuning.study import Outcome, Plan, load_plan, open_study, outcomes, search
 
 CONFIG = parse_config({"data": {"path": "a.txt"}, "seed": 3}, "test")
 SPACE = {"train.learning_rate": Range(low=1e-4, high=1.0, log=True), "model.cell": ["lstm", "gru"]}

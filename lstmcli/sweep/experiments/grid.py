@@ -17,7 +17,7 @@ from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import Path as Key
 from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.core.files import read_json, write_json_atomic
-from lstmcli.experiments.schema import Experiment, find_experiment, load_experiment
+from lstmcli.sweep.experiments.schema import Experiment, find_experiment, load_experiment
 
 RECORD = "experiment.json"
 

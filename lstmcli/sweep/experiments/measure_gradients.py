@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lstmcli.core.errors import ConfigError, DataError
 from lstmcli.engine.measures.gradients import Gradients
-from lstmcli.experiments.history import Found
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.trained import Run
+from lstmcli.sweep.experiments.history import Found
 
 PASSAGES = 32
 BEFORE = 100

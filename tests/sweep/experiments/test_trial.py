@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from lstmcli.core.errors import Interrupted
-from lstmcli.experiments.grid import one_trial
-from lstmcli.experiments.trial import Watch, run_trial
+from lstmcli.sweep.experiments.grid import one_trial
+from lstmcli.sweep.experiments.trial import Watch, run_trial
 
 
 def run(desk, plan, name, folder=None):
@@ -57,7 +57,8 @@ def test_the_evaluation_of_a_series_is_that_of_its_split(desk, base):
             "context_length": 5,
             "horizon": 2,
             "splits": [0.6, 0.2, 0.2],
-        }
+        },
+        "evaluation": {"every": 2},
     }
     numbers = []
     for split in ("val", "test"):

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
-from lstmcli.experiments import measure_gradients
-from lstmcli.experiments.measure_gradients import BEFORE, PASSAGES, passages, relative_norms
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.sweep.experiments import measure_gradients
+from lstmcli.sweep.experiments.measure_gradients import BEFORE, PASSAGES, passages, relative_norms
 
 LAG, SYMBOLS = 100, 7
 

@@ -1,4 +1,4 @@
-"""A process that makes trials, one after the other: `python -m lstmcli.experiments.worker FOLDER`.
+"""A process that makes trials, one after the other: `python -m lstmcli.sweep.experiments.worker FOLDER`.
 
 It reads the names of trials from standard input, a line each, and writes a trial's name to standard output
 when that trial is over, however it ended. What a trial says goes to a log of its own. When standard input
@@ -18,8 +18,8 @@ from queue import SimpleQueue
 
 from lstmcli.core.errors import LstmError
 from lstmcli.core.terminal import sanitize
-from lstmcli.experiments.conduct import log_of
-from lstmcli.experiments.grid import Plan, load_plan, one_trial
+from lstmcli.sweep.experiments.conduct import log_of
+from lstmcli.sweep.experiments.grid import Plan, load_plan, one_trial
 
 
 def main(folder: Path) -> int:
@@ -49,7 +49,7 @@ def _read(names: SimpleQueue[str | None], busy: threading.Event) -> None:
 
 def _make(folder: Path, plan: Plan, name: str) -> int:
     """One trial; everything it says, and what went wrong, goes to its log."""
-    from lstmcli.experiments.trial import run_trial
+    from lstmcli.sweep.experiments.trial import run_trial
 
     log = os.open(log_of(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for descriptor in (1, 2):

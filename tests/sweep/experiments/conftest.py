@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lstmcli.experiments.grid import Plan, make_plan
+from lstmcli.sweep.experiments.grid import Plan, make_plan
 
 BASE: dict[str, Any] = {
     "data": {"path": "text.txt", "cache": "cache"},
@@ -58,7 +58,7 @@ class Desk:
 
     def place(self, plan: Plan, name: str = "here") -> Path:
         """The directory of an experiment that begins."""
-        from lstmcli.experiments.conduct import make_folder
+        from lstmcli.sweep.experiments.conduct import make_folder
 
         folder = make_folder(plan.name, name, self.folder / "runs")
         plan.save(folder)

@@ -15,9 +15,10 @@ from typing import IO, Any, cast
 
 from lstmcli.core.errors import LstmError, ResourceError, RunError, UsageError
 from lstmcli.core.files import name_problem
-from lstmcli.experiments.grid import Plan, Trial
 from lstmcli.run.directory import read_json
 from lstmcli.run.signals import StopSignals
+from lstmcli.sweep import SAFELY
+from lstmcli.sweep.experiments.grid import Plan, Trial
 
 TRIAL_RECORD = "trial.json"
 LOGS = "logs"
@@ -114,7 +115,7 @@ def log_of(folder: Path, name: str) -> Path:
 
 
 def _in_this_process(folder: Path, plan: Plan, waiting: list[Trial], report: Report) -> None:
-    from lstmcli.experiments.trial import run_trial
+    from lstmcli.sweep.experiments.trial import run_trial
 
     for trial in waiting:
         try:
@@ -183,7 +184,7 @@ def _begin(folder: Path, trials: list[Trial]) -> _Worker:
 
 
 def _command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "lstmcli.experiments.worker", str(folder)]
+    return [sys.executable, *SAFELY, "-m", "lstmcli.sweep.experiments.worker", str(folder)]
 
 
 def _stop(workers: list[_Worker]) -> None:

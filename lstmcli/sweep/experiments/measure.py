@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstmcli.core.errors import ConfigError
-from lstmcli.experiments.history import Found, History, Numbers
-from lstmcli.experiments.schema import Experiment
 from lstmcli.kinds.sequence.batches import generator_of
 from lstmcli.kinds.sequence.trained import SyntheticRun
 from lstmcli.kinds.text.trained import Run
 from lstmcli.run.directory import RunDir
 from lstmcli.run.trained import load
+from lstmcli.sweep.experiments.history import Found, History, Numbers
+from lstmcli.sweep.experiments.schema import Experiment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def measure_start(task: Task, experiment: Experiment) -> Found:
     """What is measured of an untrained model, under names of their own."""
     if "gradients" not in experiment.measure:
         return {}, {}
-    from lstmcli.experiments.measure_gradients import of_task
+    from lstmcli.sweep.experiments.measure_gradients import of_task
 
     numbers, curves = of_task(task, experiment.lag)
     start = {f"start_{name}": value for name, value in numbers.items()}
@@ -95,7 +95,7 @@ def _eval_task(run: SyntheticRun, experiment: Experiment) -> Numbers:
 
 
 def _gradients(path: Path, experiment: Experiment) -> Found:
-    from lstmcli.experiments.measure_gradients import of_run
+    from lstmcli.sweep.experiments.measure_gradients import of_run
 
     return of_run(load(path), experiment.lag)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lstmcli.core.errors import DivergedError
-from lstmcli.experiments.grid import Plan, Trial
-from lstmcli.experiments.history import Found, History
-from lstmcli.experiments.measure import measure_run, measure_start
 from lstmcli.run.checkpoint.manifest import checkpoints
 from lstmcli.run.directory import RunDir, read_json, write_json_atomic
 from lstmcli.run.execute import Job, execute
 from lstmcli.run.hooks import Evaluation, Hooks
 from lstmcli.run.session import Session
 from lstmcli.run.telemetry.console import Console
+from lstmcli.sweep.experiments.grid import Plan, Trial
+from lstmcli.sweep.experiments.history import Found, History
+from lstmcli.sweep.experiments.measure import measure_run, measure_start
 
 RECORD, START = "trial.json", "start.json"
 SOLVED, OUT_OF_TIME = "solved", "out of time"

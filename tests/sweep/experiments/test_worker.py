@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from lstmcli.experiments import worker
+from lstmcli.sweep import SAFELY
+from lstmcli.sweep.experiments import worker
 
 
 @pytest.fixture
@@ -52,3 +53,12 @@ def test_trials_one_after_the_other_until_its_parent_is_gone(started):
     assert process.wait(30) == 143 and process.stdout.read() == ""
     assert list((folder / "long-seed1" / "checkpoints").glob("step_*"))
     assert "go on with" in (folder / "logs" / "long-seed1.log").read_text()
+
+
+@pytest.mark.parametrize("module", ["lstmcli.sweep.experiments.worker", "lstmcli.sweep.tuning.trial"])
+def test_nothing_is_imported_from_the_current_folder(tmp_path, module):
+    for name in ("yaml", "numpy", "torch", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
+    command = [sys.executable, *SAFELY, "-m", module, str(tmp_path / "none"), "none"]
+    subprocess.run(command, cwd=tmp_path, input="none\n", text=True, capture_output=True, check=False)
+    assert not (tmp_path / "ran").exists()
