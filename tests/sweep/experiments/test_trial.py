@@ -58,6 +58,7 @@ def test_the_evaluation_of_a_series_is_that_of_its_split(desk, base):
             "horizon": 2,
             "splits": [0.6, 0.2, 0.2],
         },
+        "train": {name: value for name, value in base["train"].items() if name != "sequence_length"},
         "evaluation": {"every": 2},
     }
     numbers = []
