@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow torture fuzz soak mutation lint env clean
+.PHONY: demo test test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
 
 env: $(VENV)/.ready
 
@@ -30,6 +30,22 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+# The wheel in an empty environment, used from a folder elsewhere.
+test-wheel:
+	PYTHON=$(PYTHON) tests/wheel/check.sh
+
+# The lowest versions that pyproject.toml allows, in an environment of their own, with the parts of the suite
+# that call other libraries. Old libraries warn about new ones: here warnings are no errors.
+LOWEST := build/lowest
+test-lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt torch
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+		-e '.[tune]' hypothesis pytest
+	$(LOWEST)/bin/python -m pytest -o filterwarnings=default tests/config tests/core tests/cli \
+		tests/kinds/files tests/kinds/series tests/run/telemetry tests/run/checkpoint/test_roundtrip.py \
+		tests/tuning tests/inspect/test_report.py
 
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500

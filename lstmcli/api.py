@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lstmcli.config.load import load_config, parse_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import UsageError
-from lstmcli.core.notices import notice
 from lstmcli.kinds.text.trained import Run
-from lstmcli.run.checkpoint.store import resolve
 from lstmcli.run.directory import RUNS, RunDir, find_run, split_reference
+from lstmcli.run.trained import load as _load
 
 if TYPE_CHECKING:
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
@@ -111,26 +110,5 @@ def load(reference: str | Path, trust: bool = False) -> AnyRun:
     Raises:
         RunError: it is missing or damaged.
     """
-    text, which = split_reference(str(reference))
-    run = find_run(text)
-    if trust:
-        from lstmcli.cells.trust import allow
-
-        allow(run.path)
-    checkpoint = resolve(run.checkpoints, which, notice)
-    stored = checkpoint / "config.yaml"
-    config = load_config(stored if stored.exists() else run.config_path)
-    learned = config.data.learned
-    if learned == "labelled":
-        from lstmcli.kinds.sequence.trained import ClassifierRun
-
-        return ClassifierRun(run, config, checkpoint)
-    if learned == "series":
-        from lstmcli.kinds.series.trained import SeriesRun
-
-        return SeriesRun(run, config, checkpoint)
-    if learned == "synthetic":
-        from lstmcli.kinds.sequence.trained import SyntheticRun
-
-        return SyntheticRun(run, config, checkpoint)
-    return Run(run, config, checkpoint)
+    found: AnyRun = _load(reference, trust)
+    return found

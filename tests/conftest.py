@@ -52,6 +52,13 @@ def make_text(symbols: int, seed: int = 0) -> str:
     return text[:symbols]
 
 
+def without_text(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only a text reads, in place."""
+    config["train"].pop("sequence_length", None)
+    config["evaluation"].pop("sample_length", None)
+    return config
+
+
 @dataclass
 class Outcome:
     """How a command ended and what it wrote."""
@@ -109,6 +116,8 @@ class Lab:
             key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value
             for key, value in SETTINGS.items()
         }
+        if merged["data"].get("kind", "text") != "text":
+            without_text(merged)
         path = self.folder / name
         path.write_text(yaml.safe_dump(merged), encoding="utf-8")
         return path

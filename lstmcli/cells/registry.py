@@ -29,6 +29,7 @@ BUILT_IN = {
     "lstm-full-gate-recurrence": "lstmcli.cells.zoo.variants:FullGateRecurrenceLSTM",
     "lstm-layer-norm": "lstmcli.cells.zoo.normalized:LayerNormLSTM",
     "gru": "lstmcli.cells.zoo.gru:GRU",
+    "gru-reset-before": "lstmcli.cells.zoo.gru:ResetBeforeGRU",
     "rnn": "lstmcli.cells.zoo.rnn:RNN",
     "rnn-relu": "lstmcli.cells.zoo.rnn:ReluRNN",
     "janet": "lstmcli.cells.zoo.janet:JANET",
@@ -120,19 +121,19 @@ def _module_from_file(path: Path) -> ModuleType:
     return module
 
 
-def _checked(name: str, found: object, module: ModuleType, class_name: str) -> CellClass:
-    if isinstance(found, type) and issubclass(found, KINDS):
-        return found
+def _checked(name: str, named: object, module: ModuleType, class_name: str) -> CellClass:
+    if isinstance(named, type) and issubclass(named, KINDS):
+        return named
     here = [k for k, v in vars(module).items() if isinstance(v, type) and _is_own_cell(v, module)]
-    problem = "is not a GatedCell, ScanCell or FreeCell" if found is not None else "is not there"
+    problem = "is not a GatedCell, ScanCell or FreeCell" if named is not None else "is not there"
     raise ConfigError(
         f"model.cell: {name}: the class {class_name} {problem}",
         f"cells in that module: {', '.join(here) or 'none'}",
     )
 
 
-def _is_own_cell(found: type, module: ModuleType) -> bool:
-    return issubclass(found, KINDS) and found.__module__ == module.__name__
+def _is_own_cell(cell: type, module: ModuleType) -> bool:
+    return issubclass(cell, KINDS) and cell.__module__ == module.__name__
 
 
 def place_of(error: BaseException, file: str | None = None) -> str:

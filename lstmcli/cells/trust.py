@@ -70,10 +70,10 @@ def _key(record: Mapping[str, str]) -> str:
 
 def _remembered() -> list[str]:
     try:
-        found = read_json(state_file()).get("cells")
+        keys = read_json(state_file()).get("cells")
     except (LstmError, OSError, RuntimeError):
         return []
-    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
 
 # --- the original -------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def original_of(name: str, record: Mapping[str, str], run: Path) -> Path | None:
 
 def module_files(name: str) -> list[Path]:
     """The files that importing a module runs, packages first; none if it is not here."""
-    found: list[Path] = []
+    files: list[Path] = []
     path = None
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
@@ -106,8 +106,8 @@ def module_files(name: str) -> list[Path]:
         if spec is None:
             return []
         if spec.origin is not None and spec.has_location:
-            found.append(Path(spec.origin))
+            files.append(Path(spec.origin))
         path = spec.submodule_search_locations
         if path is None and end < len(parts):
             return []
-    return found
+    return files

@@ -59,7 +59,7 @@ def _list(speed: bool, as_json: bool) -> None:
 
     classes = {name: find_cell(name) for name in BUILT_IN}
     speeds = _measured(classes) if speed else {}
-    entries = [_entry(name, found, speeds.get(name)) for name, found in classes.items()]
+    entries = [_entry(name, cell, speeds.get(name)) for name, cell in classes.items()]
     if as_json:
         print_json({"cells": entries})
         return
@@ -107,10 +107,10 @@ def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
         text = f"measuring: {name}"
         print(f"\r{text:{width}}" if live else text, end="" if live else "\n", file=say, flush=True)
 
-    found = measure(classes, on_progress)
+    speeds = measure(classes, on_progress)
     if live:
         print(f"\r{'':{width}}\r", end="", file=say, flush=True)
-    return found
+    return speeds
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -143,8 +143,8 @@ def _check(name: str, hidden: int, as_json: bool) -> None:
     failed = [verdict.check for verdict in verdicts if verdict.result == "FAILED"]
     speeds = {} if failed else _speed_of_one(name, cell)
     if as_json:
-        found = {"cell": name, "passed": not failed, "checks": [vars(v) for v in verdicts], "speed": speeds}
-        print_json(found)
+        checks = [vars(verdict) for verdict in verdicts]
+        print_json({"cell": name, "passed": not failed, "checks": checks, "speed": speeds})
     elif speeds:
         print(_speed_line(speeds))
     if failed:
@@ -159,11 +159,11 @@ def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
     from lstmcli.engine.checks.speed import STOCK, measure
 
     try:
-        found = measure({name: cell}, rounds=9)
+        measured = measure({name: cell}, rounds=9)
     except Exception as error:  # the user's own code may raise anything at all
         notice(f"the speed of {name} is not known: {place_of(error)}")
         return {}
-    return {"cell": found[name]._asdict(), "stock": found[STOCK]._asdict()}
+    return {"cell": measured[name]._asdict(), "stock": measured[STOCK]._asdict()}
 
 
 def _speed_line(speeds: dict[str, Any]) -> str:

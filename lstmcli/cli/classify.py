@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.cli.output import print_json, print_line, print_text
 from lstmcli.core.errors import UsageError
+from lstmcli.core.tables import to_csv, write_rows
 
 if TYPE_CHECKING:
     from lstmcli.kinds.sequence.trained import ClassifierRun, Prediction
@@ -28,7 +27,7 @@ def write_classes(
         raise UsageError(f"a classifier needs a text (--prompt) or a table (--input); found {found}")
     predictions = run.classify([text] if text is not None else str(table))
     if output is not None:
-        output.write_text(to_csv(predictions), encoding="utf-8", newline="")
+        write_rows(output, *_rows(predictions))
     if as_json:
         print_json(_result(run, predictions))
     elif output is not None:
@@ -36,19 +35,18 @@ def write_classes(
     elif text is not None:
         _show(predictions[0])
     else:
-        print_text(to_csv(predictions))
+        print_text(to_csv(*_rows(predictions)))
 
 
-def to_csv(predictions: list[Prediction]) -> str:
-    """A row per sequence: its row or group, its class, how likely that is, and a column per class."""
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
+def _rows(predictions: list[Prediction]) -> tuple[list[str], list[list[Any]]]:
+    """Columns, and a row per sequence: its row or group, its class, how likely that is, and each class."""
     classes = list(predictions[0].probabilities) if predictions else []
-    writer.writerow(["sequence", "label", "probability", *(f"p_{name}" for name in classes)])
+    columns = ["sequence", "label", "probability", *(f"p_{name}" for name in classes)]
+    rows = []
     for found in predictions:
-        shares = [f"{found.probabilities[name]:.6g}" for name in classes]
-        writer.writerow([found.name, found.label, f"{found.probabilities[found.label]:.6g}", *shares])
-    return made.getvalue()
+        shares = [found.probabilities[name] for name in (found.label, *classes)]
+        rows.append([found.name, found.label, *(float(f"{share:.6g}") for share in shares)])
+    return columns, rows
 
 
 def _result(run: ClassifierRun, predictions: list[Prediction]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from lstmcli.cli.output import print_json, print_rows
 from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.experiments.grid import Plan, Trial
-    from lstmcli.experiments.results import Results
+    from lstmcli.sweep.experiments.grid import Plan, Trial
+    from lstmcli.sweep.experiments.results import Results
 
 
 def command(
@@ -20,7 +20,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FILE] [KEY=VALUE]...",
-            help="An experiment of configs/experiments or a file; then settings for every trial. "
+            help="An experiment by name or a file; then settings for every trial. "
             "Nothing, or list: what there is.",
         ),
     ] = None,
@@ -92,7 +92,7 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _list(as_json: bool) -> None:
-    from lstmcli.experiments.schema import FOLDER, experiment_files, load_experiment
+    from lstmcli.sweep.experiments.schema import experiment_files, load_experiment
 
     found: list[tuple[str, str, float | None]] = []
     for path in experiment_files():
@@ -101,8 +101,6 @@ def _list(as_json: bool) -> None:
     if as_json:
         names = ("name", "title", "minutes")
         print_json({"experiments": [dict(zip(names, one, strict=True)) for one in found]})
-    elif not found:
-        print(f"no experiments in {FOLDER}; give a file")
     else:
         rows = [[name, title, f"{minutes:g} min" if minutes else ""] for name, title, minutes in found]
         print_rows([["name", "title", "on two cores"], *rows], right=2)
@@ -116,9 +114,9 @@ def _prepare(
     run: str | None,
     resume: Path | None,
 ) -> tuple[Plan, list[Trial], Path]:
-    from lstmcli.experiments.conduct import make_folder
-    from lstmcli.experiments.grid import load_plan, make_plan, trials
     from lstmcli.run.directory import RUNS
+    from lstmcli.sweep.experiments.conduct import make_folder
+    from lstmcli.sweep.experiments.grid import load_plan, make_plan, trials
 
     if resume is not None:
         if name or overrides or seeds or quick or run:
@@ -146,9 +144,9 @@ def _jobs(asked: int | None, todo: list[Trial]) -> int:
 def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: Any) -> Results:
     import time
 
-    from lstmcli.experiments.conduct import conduct
-    from lstmcli.experiments.results import Results, describe
     from lstmcli.run.telemetry.console import duration
+    from lstmcli.sweep.experiments.conduct import conduct
+    from lstmcli.sweep.experiments.results import Results, describe
 
     console.line(f"{plan.experiment.title}: {len(todo)} trials, {jobs or 1} at a time, in {folder}")
     found: dict[str, dict[str, Any]] = {}
@@ -186,9 +184,10 @@ def _write(results: Results, folder: Path, out: Path | None) -> None:
     from lstmcli.core.errors import ResourceError
     from lstmcli.core.pictures import save_figure
     from lstmcli.run.directory import write_atomic
+    from lstmcli.sweep.experiments.picture import draw
 
     page = _write_tables(results, folder)
-    figure = results.figures()["figure"]
+    figure = draw(results)
     save_figure(figure, folder / "figure.png")
     if out is not None:
         try:

@@ -33,7 +33,7 @@ def write_forecast(
 
     made = run.forecast(horizon, data, samples, 0 if seed is None else seed)
     if output is not None:
-        made.write_csv(output)
+        made.write(output)
     if plot is not None:
         plot_forecasts(plot, made.panels())
     if as_json:

@@ -63,7 +63,7 @@ def command(
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=0, help="Series: sample paths.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Series: write the forecast as CSV.")
+        Path | None, typer.Option("--output", "-o", help="Series, classes: write them as .csv or .parquet.")
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Series: draw it (.png, .pdf or .svg).")] = None,
     trust: Trust = False,
@@ -84,6 +84,10 @@ def command(
       lstm generate reviews --input new.csv --output classes.csv
     """
     raw = _prompt(prompt, prompt_file)
+    if output is not None:
+        from lstmcli.core.tables import check_file
+
+        check_file(output)
     options: dict[str, Any] = {
         "length": length,
         "num": num,

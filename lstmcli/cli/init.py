@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.output import print_line
-from lstmcli.core.errors import DataError, LstmError, ResourceError, UsageError
+from lstmcli.core.errors import ConfigError, DataError, LstmError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from lstmcli.kinds.files.reading import Form
 
 TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 SHEETS = (".xlsx", ".xls", ".ods")
 REHEARSED = 50_000_000
 """Bytes of a text up to which all of it is prepared as training would."""
@@ -26,9 +27,15 @@ BEGINNING = 20_000_000
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The text or table to learn.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The text or table to learn.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; default NAME.yaml here.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Copy a shipped recipe instead, with its small series."
+        ),
     ] = None,
 ) -> None:
     """Write a config that fits a text, or a table of time series (CSV, TSV, Parquet).
@@ -38,7 +45,13 @@ def command(
       lstm init novel.txt
       lstm init novel.txt -o configs/novel.yaml
       lstm init sales.csv
+      lstm init --recipe co2
     """
+    if (file is None) == (recipe is None):
+        raise UsageError("give a FILE to write a config for, or --recipe NAME", "lstm init sales.csv")
+    if file is None:
+        _copy_recipe(str(recipe), output)
+        return
     if file.suffix.lower() in SHEETS:
         raise UsageError(f"{file} is a spreadsheet", "export it as CSV (UTF-8)")
     if not file.is_file():
@@ -46,9 +59,34 @@ def command(
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty")
     target = output or Path(f"{file.stem}.yaml")
+    _refuse_existing(target)
+    _write(target, propose_table(file) if _is_table(file) else propose(file))
+
+
+def _copy_recipe(name: str, output: Path | None) -> None:
+    """The recipe as it is, and the small series that it names, where none is here of that name."""
+    from lstmcli.config.recipes import recipe_names, shipped, suggestion
+
+    if name not in recipe_names():
+        raise ConfigError(f"there is no recipe {name!r}", suggestion(name))
+    target = output or Path(f"{name}.yaml")
+    _refuse_existing(target)
+    text = (shipped() / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    for series in sorted((shipped() / "data").glob("*.csv")):
+        place = Path("data", series.name)
+        if re.search(rf"path: {re.escape(place.as_posix())}$", text, re.MULTILINE) and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(series.read_bytes())
+            print_line(f"wrote {place}")
+    _write(target, text)
+
+
+def _refuse_existing(target: Path) -> None:
     if target.exists():
         raise UsageError(f"{target} is already there", "choose another name with --output")
-    proposed = propose_table(file) if file.suffix.lower() in TABLES else propose(file)
+
+
+def _write(target: Path, proposed: str) -> None:
     try:
         with target.open("x", encoding="utf-8") as opened:
             opened.write(proposed)
@@ -57,6 +95,15 @@ def command(
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}") from error
     print_line(f"wrote {target}\nnext: lstm train {quote(str(target))}")
+
+
+def _is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def propose(file: Path) -> str:
@@ -220,7 +267,7 @@ def _look(file: Path) -> _Look:
 
     DataError: it is empty, or compressed.
     """
-    from lstmcli.data.encodings import SAMPLE_BYTES, compression, recognise
+    from lstmcli.kinds.files.encodings import SAMPLE_BYTES, compression, recognise
     from lstmcli.kinds.files.reading import Form
 
     with file.open("rb") as opened:

@@ -12,13 +12,6 @@ from lstmcli.core.errors import UsageError
 if TYPE_CHECKING:
     from lstmcli.api import AnyRun
 
-LEARNED = {
-    "text": "to write text",
-    "series": "to forecast series",
-    "labelled": "to classify",
-    "synthetic": "a synthetic task",
-}
-
 
 def refuse_others(context: typer.Context, run: AnyRun, uses: Mapping[str, tuple[str, ...]]) -> None:
     """See that each option given is of use to the run.
@@ -29,14 +22,17 @@ def refuse_others(context: typer.Context, run: AnyRun, uses: Mapping[str, tuple[
     Raises:
         UsageError: one is for other runs.
     """
+    from lstmcli.run.kind import kind_named
+
     learned = run.config.data.learned
     others = {name for names in uses.values() for name in names} - set(uses[learned])
     options = {parameter.name: str(max(parameter.opts, key=len)) for parameter in context.command.params}
     given = [option for name, option in options.items() if name in others and _is_given(context, name)]
     if given:
         fitting = [options[name] for name in uses[learned]]
+        purpose = kind_named(learned).purpose
         raise UsageError(
-            f"{', '.join(given)}: of no use to {run.directory.name}, which learned {LEARNED[learned]}",
+            f"{', '.join(given)}: of no use to {run.directory.name}, which learned {purpose}",
             f"for such a run there are {_listed(fitting)}" if fitting else "leave it out",
         )
 

@@ -110,11 +110,12 @@ def split_words(words: list[str]) -> tuple[str | None, list[str]]:
 def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
     if outcome.was_complete:
         return
+    from lstmcli.run.kind import kind_of
     from lstmcli.run.telemetry.console import duration
 
     run, result, best = outcome.run, outcome.numbers, outcome.numbers["best"]["loss"]
     said = "no validation" if best is None else f"best validation loss {best:.4f}"
-    writes = "" if config.data.kind == "synthetic" else f"lstm generate {run.reference} · "
+    writes = "" if not kind_of(config).writes else f"lstm generate {run.reference} · "
     console.line(
         f"done   {result['steps']} steps, {result['epochs']:.1f} epochs in "
         f"{duration(result['seconds'])}; {said}\n"

@@ -12,7 +12,7 @@ from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
-    from lstmcli.tuning.study import Outcome, Plan
+    from lstmcli.sweep.tuning.study import Outcome, Plan
 
 DEFAULT_MINUTES = 60.0
 
@@ -77,7 +77,7 @@ def _test_rates(words: list[str], plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.pictures import save_figure
     from lstmcli.core.tables import to_text
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.tuning.rates import rate_test
+    from lstmcli.sweep.tuning.rates import rate_test
 
     _, config = _config(words)
     console = Console()
@@ -104,10 +104,10 @@ def _prepare(
 ) -> tuple[Plan, Path]:
     from dataclasses import replace
 
-    from lstmcli.experiments.conduct import make_folder
     from lstmcli.run.directory import RUNS
-    from lstmcli.tuning.space import check_space, default_space, load_space
-    from lstmcli.tuning.study import Plan, load_plan
+    from lstmcli.sweep.experiments.conduct import make_folder
+    from lstmcli.sweep.tuning.space import check_space, default_space, load_space
+    from lstmcli.sweep.tuning.study import Plan, load_plan
 
     if resume is not None:
         if words or space or run:
@@ -132,8 +132,8 @@ def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.tables import to_text
     from lstmcli.run.directory import write_json_atomic
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.tuning.results import Results
-    from lstmcli.tuning.study import search
+    from lstmcli.sweep.tuning.results import Results
+    from lstmcli.sweep.tuning.study import search
 
     console = Console()
     budget = f"{plan.minutes:g} minutes" if plan.minutes else f"{plan.trials} trials"
@@ -157,7 +157,7 @@ def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
 
 
 def _told(outcome: Outcome) -> str:
-    from lstmcli.tuning.results import shown
+    from lstmcli.sweep.tuning.results import shown
 
     settings = ", ".join(f"{k.split('.', 1)[-1]} {shown(v)}" for k, v in outcome.settings.items())
     loss = "" if outcome.loss is None else f" {outcome.loss:.4f}"

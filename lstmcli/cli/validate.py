@@ -8,7 +8,6 @@ import typer
 
 from lstmcli.cli.output import print_json
 from lstmcli.core.errors import LstmError, UsageError
-from lstmcli.core.notices import notice
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -60,82 +59,24 @@ def _print_schema() -> None:
 
 
 def _check_all(config: Config) -> dict[str, Any]:
-    """What the data are; everything that is wrong with data, cell and optimizer in one error."""
+    """What the data are; everything that is wrong with data and settings in one error."""
+    from lstmcli.run.check import faults_of
+
     found: dict[str, Any] = {}
-    errors: list[LstmError] = []
+    errors = faults_of(config)
     try:
         found = _check_data(config)
     except LstmError as error:
-        errors.append(error)
-    for check in (_check_cell, _check_optimizer):
-        try:
-            check(config)
-        except LstmError as error:
-            errors.append(error)
+        errors.insert(0, error)
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return found
 
 
 def _check_data(config: Config) -> dict[str, Any]:
-    """Read all of the text as training would, with a cache that is thrown away."""
-    import tempfile
+    """Read the data as training would, with a cache that is thrown away."""
+    from lstmcli.run.kind import kind_of
 
-    from lstmcli.kinds.text.batches import StreamBatches
-    from lstmcli.kinds.text.source import prepare_text
-
-    if config.data.url is not None:
+    if getattr(config.data, "url", None) is not None:
         return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
-    learned = config.data.learned
-    if learned == "synthetic":
-        return {"task": config.data.task, "length": config.data.length}
-    if learned == "labelled":
-        return _check_labelled(config)
-    if learned == "series":
-        return _check_series(config)
-    with tempfile.TemporaryDirectory() as folder:
-        data = prepare_text(config.data.model_copy(update={"cache": folder}))
-        for told in data.notices:
-            notice(told)
-        train = config.train
-        StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
-        return data.summary
-
-
-def _check_series(config: Config) -> dict[str, Any]:
-    from lstmcli.kinds.series.scaling import Scaler
-    from lstmcli.kinds.series.table.panel import prepare_series
-    from lstmcli.kinds.series.task import check_forecast
-    from lstmcli.kinds.series.windows import training_windows
-
-    check_forecast(config)
-    data = prepare_series(config.data)
-    training_windows(data, config.data.context_length, config.data.horizon)
-    Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
-    return data.summary
-
-
-def _check_labelled(config: Config) -> dict[str, Any]:
-    from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
-
-    data = prepare_labelled(config.data, config.seed)
-    LabelledBatches(data.sequences, data.splits["train"], config.train.batch_size, config.seed)
-    return data.summary
-
-
-def _check_optimizer(config: Config) -> None:
-    from torch import nn
-
-    from lstmcli.run.optimizer import make_optimizer
-
-    # One matrix inside the layers and one outside, since Muon parts them.
-    small = nn.ModuleDict({"layers": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    make_optimizer(config.train, small)
-
-
-def _check_cell(config: Config) -> None:
-    from lstmcli.cells.registry import find_cell
-    from lstmcli.engine.checks.trial import try_cell
-
-    find_cell(config.model.cell)
-    try_cell(config.model)
+    return kind_of(config).check_data(config)

@@ -10,6 +10,12 @@ from pydantic import Field, field_validator, model_validator
 from lstmcli.config.kinds import incomplete_synthetic, misplaced, misplaced_label
 from lstmcli.config.section import PositiveInt, Section
 
+MISSING = (
+    "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NaT", "null", "NULL", "None", "nil", "?",
+    "-", "--", "#VALUE!", "#DIV/0!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
+)  # fmt: skip
+"""What spreadsheets, databases and statistics' programs write where there is no value."""
+
 
 class Data(Section):
     """Where the data come from: a text and how it becomes symbols, or a table of time series and what
@@ -56,10 +62,14 @@ class Data(Section):
     time: str | list[str] | None = None
     """series: the column of times (dates, timestamps or whole numbers), or several that make a time,
     such as [year, month, day, hour]. Timestamps with an offset are read as UTC."""
+    dayfirst: bool | None = None
+    """series: whether 01/02/2020 is the first of February; null: found from all times of the column, and an
+    error where both would fit."""
     target: str | list[str] | None = None
     """series: the columns to forecast; null: every numeric column that has no other part."""
-    group: str | None = None
-    """series: the column that names the series (layouts long and rows)."""
+    group: str | list[str] | None = None
+    """series: the column that names the series (layouts long and rows), or several that do so together,
+    such as [store, item]."""
     frequency: str | None = None
     """series: the step between times, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y or 1i (whole numbers);
     null: found from the times. Layout rows: what a step is (1h for M4 Hourly), if known."""
@@ -73,7 +83,7 @@ class Data(Section):
     """series: further numeric columns that are seen up to the forecast's origin."""
     static: list[str] = Field(default=[])
     """series: columns that are constant within a group; numbers, or text taken as categories."""
-    missing: list[str] = Field(default=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"])
+    missing: list[str] = Field(default=[*MISSING])
     """series: texts that stand for a missing value."""
     context_length: PositiveInt = 96
     """series: steps that the model reads before a forecast."""

@@ -9,8 +9,8 @@ FILES = ("path", "url", "sha256", "source", "splits", "test_path", "val_path")
 READING = ("encoding", "newlines", "normalize")
 TEXT = ("level", "min_count", "separator", *READING)
 SERIES = (
-    "layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing",
-    "context_length", "horizon", "val_length", "test_length",
+    "layout", "time", "dayfirst", "target", "group", "frequency", "season", "known", "past", "static",
+    "missing", "context_length", "horizon", "val_length", "test_length",
 )  # fmt: skip
 SYNTHETIC = ("task", "length", "symbols", "train_length")
 LABELLED = ("label", "max_length")

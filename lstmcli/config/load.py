@@ -20,6 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 from lstmcli.config.json_schema import describe, dotted, explain, quoted, sections, suggest
+from lstmcli.config.recipes import find_recipe, point_to_shipped
 from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import (
     Path,
@@ -42,7 +43,7 @@ _TEXT_FROM = ("path", "url", "source")  # of `data`; just one of them is set
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file and apply overrides such as `model.hidden_size=256`.
+    """Read a YAML file, or the shipped recipe of that name, and apply overrides (`model.hidden_size=256`).
 
     An override is split at its first `=`; its value is YAML. It may reach into
     `train.optimizer_options` (`train.optimizer_options.betas=[0.9, 0.99]`), but may not replace a
@@ -50,7 +51,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     of another one in the file, and of its `data.sha256`: `data.path=my.txt` works on every recipe.
     Raises ConfigError.
     """
-    return _build(read_yaml(read_text(path)), str(path), overrides)
+    where = find_recipe(path)
+    reading = read_yaml(read_text(where))
+    point_to_shipped(reading.value, where)
+    return _build(reading, where, overrides)
 
 
 def parse_config(document: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:

@@ -1,12 +1,18 @@
-"""A result as a table: for a terminal, for a page of documentation, for a web page."""
+"""A result as a table: for a terminal, a page of documentation, a web page, or as a file of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from lstmcli.core.errors import UsageError
 from lstmcli.core.terminal import one_line, sanitize
+
+FILES = (".csv", ".parquet")
 
 
 class Table(NamedTuple):
@@ -58,3 +64,37 @@ def to_html(table: Table) -> str:
     note = f"<p class=note>{escape(sanitize(table.note))}</p>" if table.note else ""
     head = row(table.columns, "th")
     return f"<table>{caption}<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>{note}\n"
+
+
+def check_file(path: Path) -> None:
+    """UsageError for a name whose kind of table cannot be written: to be known before the work is done."""
+    if path.suffix.lower() not in FILES:
+        raise UsageError(
+            f"{path}: a table cannot be written as {path.suffix or 'a file without a suffix'}",
+            f"end the name in {' or '.join(FILES)}",
+        )
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """CSV or Parquet, as the name ends; whole or not at all. UsageError, ResourceError."""
+    from lstmcli.core.files import write_atomic
+
+    check_file(path)
+    if path.suffix.lower() == ".csv":
+        write_atomic(path, to_csv(columns, rows).encode())
+        return
+    import polars as pl
+
+    made = io.BytesIO()
+    frame = pl.DataFrame(list(rows), schema=list(columns), orient="row", infer_schema_length=None)
+    frame.write_parquet(made)
+    write_atomic(path, made.getvalue())

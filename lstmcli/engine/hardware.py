@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lstmcli.cells.zoo.lstm import LSTM
-from lstmcli.config.schema import Config
+from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
 from lstmcli.engine.kernels.compiled import why_uncompiled
@@ -96,6 +96,20 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_path(settings: Model, first: Layer) -> None:
+    """ConfigError: the path that is asked for does not serve layers as the first one."""
+    wanted = settings.path
+    if not isinstance(first, GatedLayer):
+        if wanted not in ("auto", first.path):
+            kind = "scan" if isinstance(first, ScanLayer) else "free"
+            raise ConfigError(f"model.path: the cell {settings.cell} is a {kind} cell: only {first.path}")
+    elif wanted == "scan" or (wanted == "fused" and not can_fuse(first)):
+        plain = wanted == "fused" and is_stock_lstm(first)
+        why = "without zoneout and recurrent_dropout" if plain else f"not {settings.cell}"
+        serves = "scan cells" if wanted == "scan" else LSTM.__name__
+        raise ConfigError(f"model.path: {wanted} serves {serves} only, {why}")
+
+
 def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardware) -> str:
     """Which path computes a model's recurrence, by its first layer and its number of parameters:
     `fused`, `engine`, `scan` or `loop`; resolves `auto`.
@@ -106,20 +120,10 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
     by 1.2 to 2.5 times in bf16, and 1.05 to 1.8 in fp32. It costs a second of compiling, so short runs stay
     fused. On CUDA cuDNN is ahead.
     """
-    wanted = config.model.path
+    check_path(config.model, first)
     if not isinstance(first, GatedLayer):
-        own, kind = ("scan", "scan") if isinstance(first, ScanLayer) else ("loop", "free")
-        if wanted not in ("auto", own):
-            raise ConfigError(f"model.path: the cell {config.model.cell} is a {kind} cell: only {own}")
-        return own
-    if wanted == "scan" or (wanted == "fused" and not can_fuse(first)):
-        why = (
-            f"not {config.model.cell}"
-            if not is_stock_lstm(first)
-            else "without zoneout and recurrent_dropout"
-        )
-        serves = "scan cells" if wanted == "scan" else LSTM.__name__
-        raise ConfigError(f"model.path: {wanted} serves {serves} only, {why}")
+        return first.path
+    wanted = config.model.path
     if wanted != "auto":
         return wanted
     if not can_fuse(first) or config.model.recompute:

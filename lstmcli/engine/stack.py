@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 
 from lstmcli.cells.base import CellClass, FreeCell, ScanCell, State, zeros_like_state
@@ -13,6 +15,21 @@ from lstmcli.engine.dropout import dropout
 from lstmcli.engine.layers import Layer, Regularization, Start, Trace, make_layers
 
 StackState = tuple[State, ...]
+
+
+class RecurrentModel(nn.Module):
+    """What training sees of a model: a stack of layers between the two ends that its kind of data needs."""
+
+    layers: Stack
+    """The stack; where a model has several, the one that stands for all where one is looked at."""
+    products: torch.dtype
+    """Of the matrix products; parameters stay as they are (fp32 while training)."""
+    shared: Mapping[str, str] = MappingProxyType({})
+    """Parameters that are another's, by name: what a checkpoint does not hold twice."""
+
+    def parameter_count(self) -> int:
+        """Numbers that are learned; a shared matrix counts once."""
+        return sum(p.numel() for p in self.parameters())
 
 
 class Stack(nn.ModuleList):

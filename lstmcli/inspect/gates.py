@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lstmcli.api import Run
     from lstmcli.engine.layers import Trace
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
 CHARACTERS = 8
 """Characters in a table, beside the marks."""
@@ -135,8 +135,8 @@ class GatesFinding:
 
 def inspect_gates(run: Run | SeriesRun, reading: Reading) -> GatesFinding:
     """Read a part of the data and sum up what the gates did."""
-    from lstmcli.api import Run
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
     if isinstance(run, Run):
         return _of_text(run, reading)

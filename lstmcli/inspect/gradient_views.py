@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
-from lstmcli.engine.measures.gradients import Gradients, LayerGradients, gradient_norms, series_gradient_norms
+from lstmcli.engine.measures.gradients import Gradients, LayerGradients
 from lstmcli.engine.measures.jacobian import (
     MOST_NUMBERS,
     Exponents,
@@ -24,7 +24,9 @@ from lstmcli.engine.measures.jacobian import (
 )
 from lstmcli.engine.stack import Stack, StackState
 from lstmcli.inspect.reading import after
+from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.normalise import Rows
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from lstmcli.inspect.source import Reading, about, text_of, windows_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lstmcli.api import Run
     from lstmcli.core.tables import Table
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
 LAGS, STREAMS = 200, 128
 """As many as there are by default; for a longer window of training there are twice its lags."""
@@ -126,8 +126,8 @@ def inspect_gradients(
     Args:
         lags: default 200, or twice the window of training where that is more.
     """
-    from lstmcli.api import Run
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
     if (lags is not None and lags < 1) or streams < 1:
         raise UsageError(f"--{'streams' if streams < 1 else 'lags'}: at least 1 is needed")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from lstmcli.api import Run
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.model import TextModel
+    from lstmcli.kinds.text.trained import Run
 
 WEIGHTS = -1 + 2**31
 """The step whose generators draw the weights of a run."""

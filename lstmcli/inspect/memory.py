@@ -17,8 +17,8 @@ from lstmcli.inspect.reading import cut, read
 from lstmcli.inspect.source import Reading, about, text_of
 
 if TYPE_CHECKING:
-    from lstmcli.api import Run
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
 POSITIONS = 2000
 SHUFFLED = 10
@@ -35,8 +35,8 @@ def inspect_memory(
     Args:
         longest: default 1,000 symbols, or the whole context of a forecaster.
     """
-    from lstmcli.api import Run
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
     if (longest is not None and longest < 1) or positions < 1:
         raise UsageError(f"--{'positions' if positions < 1 else 'context'}: at least 1 is needed")

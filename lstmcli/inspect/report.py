@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.api import Run
 from lstmcli.config.load import dump_config
 from lstmcli.core.errors import LstmError, ResourceError
 from lstmcli.core.files import write_atomic
@@ -15,6 +14,7 @@ from lstmcli.inspect.curves import curves_figure
 from lstmcli.inspect.finding import Finding
 from lstmcli.inspect.page import Section, folded, page, paragraph, picture, tables, text
 from lstmcli.kinds.series.trained import SeriesRun
+from lstmcli.kinds.text.trained import Run
 from lstmcli.run.directory import read_json
 from lstmcli.run.telemetry.metrics import read_metrics
 

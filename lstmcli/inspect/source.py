@@ -14,11 +14,11 @@ from lstmcli.core.errors import DataError, UsageError
 from lstmcli.kinds.text.vocabulary import REPLACEMENT, Vocabulary
 
 if TYPE_CHECKING:
-    from lstmcli.api import Run
     from lstmcli.engine.layers import Trace
     from lstmcli.kinds.series.forecaster import Forecaster
     from lstmcli.kinds.series.normalise import Rows
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
 TOKENS = 200_000
 """Symbols, or steps of windows, that are read unless asked otherwise."""

@@ -21,11 +21,11 @@ from lstmcli.inspect.tracking import UnitSums
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lstmcli.api import Run
     from lstmcli.engine.layers import Trace
     from lstmcli.inspect.source import WindowBatch
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
 BEST = 3
 """Units in the table of each feature."""
@@ -151,8 +151,8 @@ def inspect_units(
     Raises:
         UsageError: there is no such unit.
     """
-    from lstmcli.api import Run
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.trained import Run
 
     if unit is not None:
         check_unit(unit, run.config.model.sizes)

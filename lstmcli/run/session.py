@@ -18,7 +18,6 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DataError, LstmError, RunError
 from lstmcli.core.notices import notice
-from lstmcli.engine.checks.trial import try_cell
 from lstmcli.engine.hardware import (
     Hardware,
     choose_hardware,
@@ -27,12 +26,13 @@ from lstmcli.engine.hardware import (
     set_path,
     use_threads,
 )
-from lstmcli.kinds.files.sources import found_again
 from lstmcli.run.average import Average
+from lstmcli.run.check import check
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.hooks import Hooks, Record, Screen
+from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
 from lstmcli.run.set_back import choose_checkpoint, set_back
@@ -104,10 +104,11 @@ def assemble(
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     if manifest is not None and train.precision == "auto":
         hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
-    try_cell(config.model)
+    check(config, elsewhere=manifest is not None)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
-        task = _make_task(_found_again(config, manifest), console.data_progress, ranks)
+        kind, began_in = kind_of(config), (manifest or {}).get("folder")
+        task = kind.task(kind.found_again(config, began_in), console.data_progress, ranks)
     first = task.stacks()[0].layers[0]
     path = (
         manifest["path"] if manifest else choose_path(config, first, task.model.parameter_count(), hardware)
@@ -120,34 +121,6 @@ def assemble(
     for stack in task.stacks():
         set_path(stack, path)
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
-
-
-def _found_again(config: Config, manifest: dict[str, Any] | None) -> Config:
-    """The config of a resumed run, its files looked for where it began, too."""
-    data = found_again(
-        config.data, (manifest or {}).get("folder"), "name the files where they are: data.path=PATH"
-    )
-    return config.model_copy(update={"data": data})
-
-
-def _make_task(config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks) -> Task:
-    """The task of a config: reads the data and makes the model."""
-    learned = config.data.learned
-    if learned == "labelled":
-        from lstmcli.kinds.sequence.labelled_task import LabelledTask
-
-        return LabelledTask(config, on_progress, ranks)
-    if learned == "series":
-        from lstmcli.kinds.series.task import SeriesTask
-
-        return SeriesTask(config, on_progress, ranks)
-    if learned == "synthetic":
-        from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
-
-        return SyntheticTraining(config, on_progress, ranks)
-    from lstmcli.kinds.text.task import TextTask
-
-    return TextTask(config, on_progress, ranks)
 
 
 def start(

@@ -18,10 +18,9 @@ from torch import Tensor
 from lstmcli.core.errors import RunError
 from lstmcli.core.notices import notice
 from lstmcli.engine.layers import former_names
-from lstmcli.engine.stack import StackState
+from lstmcli.engine.stack import RecurrentModel, StackState
 from lstmcli.run.average import Average
 from lstmcli.run.checkpoint.store import Snapshot, check_tensors
-from lstmcli.run.task import AnyModel
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Progress:
 
 @dataclass
 class TrainState:
-    model: AnyModel
+    model: RecurrentModel
     optimizer: torch.optim.Optimizer
     carried: StackState
     progress: Progress
@@ -107,28 +106,25 @@ def _progress(found: dict[str, Any]) -> Progress:
     return progress
 
 
-def _own_tensors(model: AnyModel) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = model.state_dict()
-    if model.settings.tie_weights and "head.weight" in found:
-        del found["head.weight"]  # it is the embedding's
-    return found
+def _own_tensors(model: RecurrentModel) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if name not in model.shared}
 
 
-def tensors_of(checkpoint: Snapshot, model: AnyModel) -> dict[str, Any]:
+def tensors_of(checkpoint: Snapshot, model: RecurrentModel) -> dict[str, Any]:
     """A checkpoint's tensors under the names that the model has for them. One of an older format computes
     what it computed when it was trained; that is said once."""
     former = former_names(model) if checkpoint.format_version < 2 else {}
     if not former:
         return checkpoint.tensors
     notice(
-        f"this checkpoint has format 1, which gave the equations of {model.settings.cell} its vectors in "
-        f"alphabetical order: {len(former)} tensors change names, so that it computes what it was trained as"
+        f"this checkpoint has format 1, which gave the equations of {model.layers.settings.cell} its vectors "
+        f"in alphabetical order: {len(former)} tensors change names, and it computes what it was trained as"
     )
     renamed = {f"{part}{old}": f"{part}{new}" for part in ("model.", "raw.") for old, new in former.items()}
     return {renamed.get(name, name): value for name, value in checkpoint.tensors.items()}
 
 
-def load_model(model: AnyModel, tensors: dict[str, Tensor], prefix: str = "model.") -> None:
+def load_model(model: RecurrentModel, tensors: dict[str, Tensor], prefix: str = "model.") -> None:
     """Put a checkpoint's `model.*` tensors into a model of the same shape."""
     found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     own = _own_tensors(model)
@@ -136,9 +132,7 @@ def load_model(model: AnyModel, tensors: dict[str, Tensor], prefix: str = "model
         {k: (tuple(v.shape), str(v.dtype)) for k, v in own.items()},
         {k: (tuple(v.shape), str(v.dtype)) for k, v in found.items()},
     )
-    if len(own) < len(model.state_dict()):
-        found["head.weight"] = found["embedding.weight"]
-    model.load_state_dict(found)
+    model.load_state_dict(found | {name: found[source] for name, source in model.shared.items()})
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

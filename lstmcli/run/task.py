@@ -10,14 +10,9 @@ import torch
 from torch import Tensor
 
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.stack import Stack, StackState
-from lstmcli.kinds.sequence.model import SequenceModel
-from lstmcli.kinds.series.model import SeriesModel
-from lstmcli.kinds.text.model import TextModel
+from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.run.telemetry.console import Console
 from lstmcli.run.telemetry.logger import Logger
-
-AnyModel = TextModel | SeriesModel | SequenceModel
 
 
 class Measured(NamedTuple):
@@ -45,7 +40,7 @@ class Task(Protocol):
     """What is counted: symbols, windows or sequences; a name in messages."""
 
     @property
-    def model(self) -> AnyModel: ...
+    def model(self) -> RecurrentModel: ...
 
     fingerprint: str
     summary: dict[str, Any]

@@ -27,6 +27,7 @@ def test_parameters_are_those_that_a_layer_has(name):
         ("lstm-layer-norm", 4 * (WIDTH * H + H * H + H) + 14 * H),
         ("lstm-full-gate-recurrence", 4 * (WIDTH * H + H * H + H) + 9 * H * H),
         ("gru", 3 * (WIDTH * H + H * H + H) + H),
+        ("gru-reset-before", 3 * (WIDTH * H + H * H + H)),
         ("rnn", WIDTH * H + H * H + H),
         ("janet", 2 * (WIDTH * H + H * H + H)),
         ("mingru", 2 * (WIDTH * H + H)),

@@ -42,7 +42,7 @@ FLAGS = {
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
-    "init": ["file", "--output", "-o"],
+    "init": ["file", "--output", "-o", "--recipe"],
 }
 TOPICS = {
     "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],

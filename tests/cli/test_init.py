@@ -105,3 +105,18 @@ def test_what_cannot_be_done(lab, words, code):
     refused = lab.lstm("init", *words)
     assert refused.code == code and "Traceback" not in refused.err
     assert not (lab.folder / "empty.yaml").exists()
+
+
+def test_a_recipe_is_copied_out_with_its_series(lab):
+    done = lab.lstm("init", "--recipe", "air-passengers")
+    assert done.code == 0 and "wrote air-passengers.yaml" in done.out, done.err
+    assert lab.lstm("validate", "air-passengers.yaml").code == 0
+    assert (lab.folder / "data" / "air-passengers.csv").is_file()
+    assert lab.lstm("init", "--recipe", "air-passengers").code == 2  # it is already there
+
+
+def test_a_recipe_that_is_not_there_and_a_file_beside_one(lab):
+    wrong = lab.lstm("init", "--recipe", "shakespear")
+    assert wrong.code == 3 and "did you mean shakespeare" in wrong.err
+    assert lab.lstm("init", "text.txt", "--recipe", "co2").code == 2
+    assert lab.lstm("init").code == 2

@@ -67,6 +67,14 @@ def test_months_in_a_long_table(lab):
     assert (data.frequency, data.horizon) == ("1mo", 10)
 
 
+def test_two_columns_name_the_series(lab):
+    rows = [
+        f"{t},{s},{i},{s * n % 7}" for n, t in enumerate(stamps(100, days=1)) for s in (1, 2) for i in (5, 6)
+    ]
+    data = proposed(lab, "\n".join(["date,store,item,sales", *rows])).data
+    assert (data.layout, data.group, data.target) == ("long", ["store", "item"], "sales")
+
+
 def test_time_in_several_columns(lab):
     rows = "".join(f"{t.year},{t.month},{t.day},{n}\n" for n, t in enumerate(stamps(400, days=1)))
     data = proposed(lab, "year,month,day,v\n" + rows).data
@@ -110,6 +118,23 @@ def test_real_tables(lab, name, layout):
     config = checked(lab)
     assert config.data.layout == layout and config.data.frequency == "1h"
     assert config.data.target is None or "No" not in config.data.target
+
+
+def test_a_packed_table_is_no_text(lab):
+    for name, head, advice in (
+        ("t.csv.gz", b"\x1f\x8b", "gunzip"),
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd", "zstd -d"),
+    ):
+        (lab.folder / name).write_bytes(head + bytes(20))
+        refused = lab.lstm("init", name)
+        assert refused.code == 4 and advice in refused.err
+
+
+def test_a_doubled_row_is_named(lab):
+    rows = [f"{time:%Y-%m-%d},{100 + n},{300 + n % 60}" for n, time in enumerate(stamps(200, days=1))]
+    (lab.folder / "bad.csv").write_text("\n".join(["date,sales,visitors", *rows, rows[150]]))
+    refused = lab.lstm("init", "bad.csv")
+    assert refused.code == 4 and "rows 152 and 202 have the same time, 2020-05-30" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,17 @@ def test_options_of_texts_are_refused_for_a_forecaster(forecaster_lab, words):
 @pytest.mark.parametrize(
     "words",
     [["generate", "good", "--horizon", "3"], ["generate", "good", "--samples", "0"],
-     ["generate", "good", "-o", "a.csv"], ["eval", "good", "--by", "step"],
-     ["eval", "good", "--length", "3"]],
+     ["generate", "good", "-o", "a.csv"], ["eval", "good", "--length", "3"]],
 )  # fmt: skip
 def test_options_of_other_runs_are_refused_for_a_text(trained_lab, words):
     refused = trained_lab.lstm(*words)
     assert refused.code == 2 and not refused.out and "which learned to write text" in refused.err
     assert {"-o": "--output"}.get(words[2], words[2]) in refused.err
+
+
+def test_what_a_text_is_scored_by_is_not_what_series_are(trained_lab):
+    refused = trained_lab.lstm("eval", "good", "--by", "step")
+    assert refused.code == 2 and not refused.out and "--by step: there are line and symbol" in refused.err
 
 
 @pytest.mark.parametrize(

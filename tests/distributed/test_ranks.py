@@ -49,6 +49,7 @@ def write_table(lab, gaps):
         rows.append(f"{np.datetime64('2020-01-01') + day},{'gap' if empty else f'{a:.5f}'},{b:.5f}")
     (lab.folder / "table.csv").write_text("\n".join(rows) + "\n")
     config = yaml.safe_load((lab.folder / "config.yaml").read_text())
+    del config["train"]["sequence_length"], config["evaluation"]["sample_length"]  # of texts
     (lab.folder / "series.yaml").write_text(yaml.safe_dump(config | SERIES))
 
 

@@ -16,7 +16,7 @@ import torch
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.config.schema import Model
 from lstmcli.engine import layers, stack
-from lstmcli.engine.checks.checking import step_by_step
+from lstmcli.engine.checks.reference import step_by_step
 from lstmcli.engine.hardware import set_path
 from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.measures.unrolled import differentiable, flatten, pull_back, unroll
@@ -157,10 +157,10 @@ def plain(model, ids, start, tapes, training):
     p, s = dict(model.named_parameters()), model.settings
     table = p["embedding.weight"]
     if training and s.embedding_dropout:
-        table = table * tapes["text"].take()
+        table = table * tapes["model"].take()
     x = table[ids]
     if training and s.input_dropout:
-        x = x * tapes["text"].take()
+        x = x * tapes["model"].take()
     total, states, gates = 0.0, [], []
     for k, layer in enumerate(model.layers.layers):
         own = {

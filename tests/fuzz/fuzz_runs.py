@@ -92,7 +92,6 @@ def small_run(kind: str) -> Path:
     words = ["model.hidden_size=4", "model.num_layers=1", "train.batch_size=2", "train.max_steps=2"]
     words += [
         "telemetry.tensorboard=false",
-        "evaluation.sample_length=0",
         "train.threads=1",
         "model.path=fused",
     ]
@@ -102,7 +101,7 @@ def small_run(kind: str) -> Path:
         data |= {"context_length": 4, "horizon": 2, "known": ["b"], "target": "a", "splits": [0.7, 0.3]}
         words += ["forecast.loss=quantile"]
     else:
-        words += ["train.sequence_length=8", "model.embedding_size=3"]
+        words += ["train.sequence_length=8", "evaluation.sample_length=0", "model.embedding_size=3"]
     (home / "config.yaml").write_text(dump_config(parse_config({"data": data}, "seed")), encoding="utf-8")
     before = os.getcwd()
     os.chdir(home)

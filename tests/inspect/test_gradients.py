@@ -9,10 +9,10 @@ import torch
 from lstmcli.cells.base import FreeCell
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import DataError
-from lstmcli.engine.measures.gradients import gradient_norms
 from lstmcli.inspect import gradient_views
 from lstmcli.inspect.gradient_views import Passages, text_view
 from lstmcli.inspect.gradients import curve
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 
 V = 6

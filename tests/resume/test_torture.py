@@ -83,6 +83,7 @@ class Course:
         if name.startswith("series"):
             write_table(lab.folder / "table.csv")
             config = yaml.safe_load(lab.configure(**SETTINGS).read_text())
+            del config["train"]["sequence_length"], config["evaluation"]["sample_length"]  # of texts
             (lab.folder / "config.yaml").write_text(yaml.safe_dump(config | SERIES))
         else:
             lab.configure(**(sections | {"train": sections["train"] | {"state_reset": 0.2}}))

@@ -158,6 +158,20 @@ def test_the_forecast_goes_to_a_file_a_picture_and_json_alike(done):
         assert {k: str(v) for k, v in row.items()} == {k: str(v) for k, v in same.items()}
 
 
+def test_a_forecast_is_written_as_the_name_says_or_refused_before_it_is_made(done):
+    pl = pytest.importorskip("polars")
+    wrote = done.lstm("generate", "whole", "--output", "f.parquet")
+    assert wrote.code == 0, wrote.err
+    table = pl.read_parquet(done.folder / "f.parquet")
+    assert table.schema["step"].is_integer() and table.schema["q0.95"].is_float()
+    rows = rows_of(done.lstm("generate", "whole").out)
+    assert [{k: str(v) for k, v in row.items()} for row in table.to_dicts()] == rows
+    for name in ("f.xlsx", "f"):
+        refused = done.lstm("generate", "whole", "--output", name)
+        assert refused.code == 2 and ".csv or .parquet" in refused.err
+        assert not (done.folder / name).exists()
+
+
 def test_samples_are_further_columns_and_the_same_by_their_seed(done):
     first, same, other = (
         done.lstm("generate", "whole", "--samples", 3, "--seed", seed).out for seed in (1, 1, 2)

@@ -1,33 +1,29 @@
-"""Whether a cell keeps to the contract and computes the same wherever it runs; and how fast it is."""
+"""Whether a cell keeps to the contract and computes the same wherever it runs.
+
+What takes a moment is checked before a cell of the user's own is trained; all of it by `lstm cells check`.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from lstmcli.cells.base import CellClass
-from lstmcli.cells.registry import place_of
+from lstmcli.cells.registry import find_cell, is_built_in, place_of
+from lstmcli.config.schema import Model
+from lstmcli.core.errors import ConfigError
+from lstmcli.core.notices import notice
 from lstmcli.engine.checks import check_layer, check_step
-from lstmcli.engine.checks.check_layer import Check
-from lstmcli.engine.checks.checking import Failed, Subject
+from lstmcli.engine.checks.check_step import Check
+from lstmcli.engine.checks.reference import Failed, Subject
+from lstmcli.engine.footprint import check_room, layer_parameters
 
-FIRST: dict[str, Check] = {
-    "contract and shapes": check_step.contract,
-    "inputs unchanged": check_step.inputs_kept,
-    "control flow": check_step.no_data_in_control_flow,
-    "determinism": check_step.deterministic,
-}
-"""What all others rest on: where one of these fails, the others would only say so again."""
-OTHERS: dict[str, Check] = {
-    "finite": check_step.finite,
-    "gradients": check_step.gradients,
+OF_A_LAYER: dict[str, Check] = {
+    "finite": check_layer.finite,
+    "training twice": check_layer.trained_twice,
     "carried state": check_layer.carried_state,
-    "streams apart": check_layer.streams_apart,
-    "state reset": check_layer.state_reset,
-    "gates": check_layer.gate_names,
     "bf16 products": check_layer.bf16,
     "save and load": check_layer.saved_and_loaded,
 }
@@ -47,6 +43,29 @@ class Verdict:
         return said if self.hint is None else f"{said}\n{'':24}  {self.hint}"
 
 
+def check_before_training(settings: Model) -> None:
+    """Check a step of `model.cell`, unless it is built in, in the sizes of each layer of the model.
+
+    Raises:
+        ResourceError: layers of these sizes do not fit into memory.
+        ConfigError: the step does not keep to the contract; with the place in the cell's file.
+    """
+    check_room(layer_parameters(settings))
+    if is_built_in(settings.cell):
+        return
+    cell_class = find_cell(settings.cell)
+    sizes = settings.sizes
+    below = [settings.embedding_size or sizes[0], *sizes]
+    for input_size, hidden_size in dict.fromkeys(zip(below, sizes, strict=False)):
+        subject = Subject(cell_class, hidden_size, input_size)
+        for name, check in (check_step.FIRST | check_step.OTHERS).items():
+            verdict = _verdict(name, check, subject)
+            if verdict.result == "FAILED":
+                raise ConfigError(f"model.cell: {settings.cell}: {verdict.detail}", verdict.hint)
+            if name == "gradients" and verdict.result == "warning":
+                notice(f"model.cell {settings.cell}: {verdict.detail}")
+
+
 def check_cell(cell_class: CellClass, hidden_size: int = 8) -> Iterator[Verdict]:
     """Each check as it is made. What the cell raises is a failed check, with the place in its file."""
     threads = torch.get_num_threads()
@@ -59,7 +78,7 @@ def check_cell(cell_class: CellClass, hidden_size: int = 8) -> Iterator[Verdict]
 
 def _verdicts(subject: Subject) -> Iterator[Verdict]:
     sound = True
-    for name, check in FIRST.items():
+    for name, check in check_step.FIRST.items():
         if not sound:
             yield Verdict(name, "not tried")
             continue
@@ -69,7 +88,7 @@ def _verdicts(subject: Subject) -> Iterator[Verdict]:
     if not sound:
         yield Verdict("all others", "not tried", "until this is mended")
         return
-    for name, check in (OTHERS | check_layer.paths(subject)).items():
+    for name, check in (check_step.OTHERS | OF_A_LAYER | check_layer.paths(subject)).items():
         yield _verdict(name, check, subject)
 
 
@@ -77,8 +96,13 @@ def _verdict(name: str, check: Check, subject: Subject) -> Verdict:
     try:
         detail, warning = check(subject)
     except Failed as failed:
-        return Verdict(name, "FAILED", failed.what, failed.hint)
+        return Verdict(name, "FAILED", _with_place(failed.what, subject), failed.hint)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything at all
-        said = place_of(error, inspect.getsourcefile(subject.cell_class))
-        return Verdict(name, "FAILED", f"it raises {said}", "the check runs this code as training would")
+        said = _with_place(f"it raises {place_of(error, subject.file)}", subject)
+        return Verdict(name, "FAILED", said, "the check runs this code as training would")
     return Verdict(name, "warning" if warning else "ok", detail)
+
+
+def _with_place(said: str, subject: Subject) -> str:
+    """What is said of a cell, with the place of its step in its file, unless a place is named already."""
+    return said if subject.file is None or f"{subject.file}:" in said else f"{said} ({subject.place})"

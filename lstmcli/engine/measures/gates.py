@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.moments import Moments
-from lstmcli.engine.stack import StackState
-from lstmcli.kinds.text.model import TextModel
 
 STREAMS = 8
 """Streams of a batch that are looked at while training: T·8·H values say enough and cost little."""
@@ -51,12 +49,6 @@ def gate_statistics(traces: list[Trace]) -> dict[str, float]:
     for number, trace in enumerate(traces):
         scalars |= {f"gates/layer{number}/{k}": v for k, v in layer_statistics(trace).items()}
     return scalars
-
-
-def text_traces(model: TextModel, ids: Tensor, state: StackState) -> list[Trace]:
-    """Gates and states over a window ids (T, B) read from `state`, of the first few streams."""
-    few = tuple(tuple(s[:STREAMS] for s in layer) for layer in state)
-    return model.observe(ids[:, :STREAMS], few)
 
 
 def layer_statistics(trace: Trace) -> dict[str, float]:

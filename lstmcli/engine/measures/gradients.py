@@ -26,14 +26,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from lstmcli.core.errors import DataError
-from lstmcli.engine.measures.unrolled import Step, differentiable, flatten, pull_back, unroll
-from lstmcli.engine.stack import Stack, StackState
-from lstmcli.kinds.series.model import SeriesModel, SeriesNetwork
-from lstmcli.kinds.series.normalise import Rows
-from lstmcli.kinds.text.model import TextModel
+from lstmcli.engine.measures.unrolled import Step, flatten, pull_back
+from lstmcli.engine.stack import Stack
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Lags of which rows are shown."""
@@ -55,62 +50,6 @@ class LayerGradients:
 class Gradients:
     loss: Tensor  # (B,), L_T of each stream
     layers: list[LayerGradients]
-
-
-def gradient_norms(
-    model: TextModel, ids: Tensor, state: StackState | None = None, explain: bool = True
-) -> Gradients:
-    """Norms by lag for the loss, in nats, of the last symbol of ids (T + 2, B) given all before it: lags
-    0 to T, in the dtype of the parameters. The model, its gradients and every generator stay as they are.
-
-    Args:
-        state: before the first symbol; None: zero.
-        explain: whether `chain` and `forget_gates` are computed too.
-    """
-    if len(ids) < 2:
-        raise DataError(f"{len(ids)} symbols have no gradient: at least 2 are needed, one to predict")
-    if state is None:
-        state = model.initial_state(ids.shape[1])
-
-    def losses(last: Step) -> Tensor:
-        logits = model.logits(last.output.unsqueeze(0))[0]
-        return functional.cross_entropy(logits, ids[-1], reduction="none")
-
-    with differentiable(model, [model.layers]):
-        inputs = functional.embedding(ids[:-1], model.embedding.weight.detach())
-        steps = unroll(model.layers, inputs, state)
-        return norms_by_lag(model.layers, steps, losses, explain)
-
-
-def series_gradient_norms(model: SeriesModel, rows: Rows, explain: bool = True) -> Gradients:
-    """The same for the first member of a forecaster: the loss of each row's forecast against the states
-    of its context, by lag in patches from the context's end. (A recursive decoder's first patch.)"""
-    network = model.networks[0]
-    with differentiable(network, [network.layers]), torch.enable_grad():
-        inputs, _, _ = network.inputs(rows)
-        start = network.layers.initial_state(inputs.shape[1])
-        steps = unroll(network.layers, inputs, start)
-        return norms_by_lag(
-            network.layers, steps, lambda last: _forecast_losses(network, rows, last), explain
-        )
-
-
-def _forecast_losses(network: SeriesNetwork, rows: Rows, last: Step) -> Tensor:
-    """Mean loss (R,) over what is observed of each row's target, from the state at the context's end."""
-    _, window, identity = network.inputs(rows)
-    truth = ((rows.target - window.ahead) / window.scale).float()
-    decoder = network.settings.decoder
-    if decoder == "direct":
-        raw = network._direct(last.output, rows, identity)
-    elif decoder == "segments":
-        raw = network._segments(last.new, rows, identity)
-    else:
-        raw = network.out(last.output).view(len(truth), network.patch, network.shape.channels, -1)
-        truth, raw = truth[:, : network.patch], raw[:, : truth.shape[1]]
-    seen = ~truth.isnan()
-    scale = window.scale.float().expand_as(truth)
-    losses = network.head.loss(raw.float(), truth.nan_to_num(), scale) * seen
-    return losses.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)
 
 
 def norms_by_lag(stack: Stack, steps: list[Step], losses: Losses, explain: bool = True) -> Gradients:

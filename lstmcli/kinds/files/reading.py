@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lstmcli.core.errors import DataError, LstmError, ResourceError
 from lstmcli.core.notices import notice
-from lstmcli.data.encodings import SAMPLE_BYTES, compression, damaged_utf8, recognise
+from lstmcli.kinds.files.encodings import SAMPLE_BYTES, compression, damaged_utf8, recognise
 from lstmcli.kinds.text.vocabulary import Level
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lstmcli.core.notices import notice
 from lstmcli.kinds.files.download import download, download_path
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.config.schema import Config, Data
 
 __all__ = ["download", "download_path", "find_files", "stdlib_files"]
 
@@ -61,6 +61,12 @@ def found_again(data: Data, folder: object, hint: str) -> Data:
     if changed and os.path.isdir(cache := os.path.join(folder, data.cache)):
         changed["cache"] = cache
     return data.model_copy(update=changed) if changed else data
+
+
+def with_files_found(config: Config, folder: object) -> Config:
+    """The config of a resumed run that began in `folder`, whose files may be found there alone."""
+    data = found_again(config.data, folder, "name the files where they are: data.path=PATH")
+    return config.model_copy(update={"data": data})
 
 
 def _here_or_there(path: str, folder: str, what: str, hint: str) -> str:

@@ -17,7 +17,7 @@ from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError, RunError
 from lstmcli.engine.footprint import layer_parameters
 from lstmcli.engine.layers import Layer, Trace
-from lstmcli.engine.stack import Stack, StackState
+from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.sequence.batch import SequenceBatch
 
 
@@ -62,7 +62,7 @@ def rows_of(batch: SequenceBatch, device: torch.device) -> Rows:
     return Rows(*(torch.from_numpy(part).to(device) for part in batch))
 
 
-class SequenceModel(nn.Module):
+class SequenceModel(RecurrentModel):
     """Embedding (V, E) where symbols are read, layers, head (D, H) with bias.
 
     `products` is the dtype of the matrix products; parameters stay as they are (fp32 while training).
@@ -72,7 +72,7 @@ class SequenceModel(nn.Module):
         self, settings: Model, shape: SequenceShape, cell_class: CellClass | None = None, window: int = 100
     ):
         super().__init__()
-        _check(settings)
+        check_ends(settings)
         self.settings, self.shape = settings, shape
         width = (settings.embedding_size or settings.sizes[0]) if shape.symbols else shape.inputs
         self.embedding = nn.Embedding(shape.symbols, width) if shape.symbols else None
@@ -141,11 +141,8 @@ class SequenceModel(nn.Module):
         finally:
             self.train(training)
 
-    def parameter_count(self) -> int:
-        """Numbers that are learned."""
-        return sum(p.numel() for p in self.parameters())
 
-
-def _check(settings: Model) -> None:
+def check_ends(settings: Model) -> None:
+    """ConfigError: a setting of the model that its two ends cannot have."""
     if settings.tie_weights:
         raise ConfigError("model.tie_weights: the answers are no symbols of the inputs", "set it to false")

@@ -123,6 +123,8 @@ def read_groups(
     `columns`: those of numbers; None: by `data.target`, else every numeric one. DataError: a column that
     is missing, a group with two classes.
     """
+    if isinstance(settings.group, list):
+        raise DataError("data.group names several columns", "one column names the series that are classified")
     group, label = str(settings.group), str(settings.label)
     times = [settings.time] if isinstance(settings.time, str) else list(settings.time or [])
     found = scan(path, report, short_rows=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from lstmcli.core.errors import DataError
-from lstmcli.core.files import write_atomic
 from lstmcli.core.notices import notice
+from lstmcli.core.tables import to_csv, write_rows
 from lstmcli.kinds.series.evaluate import forecast_panel, in_batches
 from lstmcli.kinds.series.forecaster import Floats, Forecaster, Places, Prediction
 from lstmcli.kinds.series.plot import ForecastPanel
@@ -64,16 +62,11 @@ class Forecast:
         return panel.grid.labels(ticks) if panel.grid is not None else ticks.tolist()
 
     def to_csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns())
-        for row in self.rows():
-            writer.writerow(["" if value is None else value for value in row])
-        return text.getvalue()
+        return to_csv(self.columns(), self.rows())
 
-    def write_csv(self, path: Path) -> None:
-        """Whole or not at all."""
-        write_atomic(path, self.to_csv().encode())
+    def write(self, path: Path) -> None:
+        """As CSV or Parquet, as the name ends; whole or not at all."""
+        write_rows(path, self.columns(), self.rows())
 
     def panels(self, most: int = LARGEST) -> list[ForecastPanel]:
         """The first few series and channels, ready to be drawn."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 from lstmcli.cells import find_cell
 from lstmcli.config.schema import Config, Forecast
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.stack import Stack, StackState
+from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.series.heads import Head, find_head
 from lstmcli.kinds.series.normalise import Rows, Window, normalise
 
@@ -38,7 +38,7 @@ class SeriesShape:
     season: int = 1  # steps
 
 
-class SeriesModel(nn.Module):
+class SeriesModel(RecurrentModel):
     """`forecast.members` networks of one shape; each learns by itself, the forecast is their mean."""
 
     def __init__(self, config: Config, shape: SeriesShape):
@@ -51,7 +51,7 @@ class SeriesModel(nn.Module):
         self.members = nn.ModuleList(self.networks)
 
     @property
-    def layers(self) -> Stack:
+    def layers(self) -> Stack:  # type: ignore[override]
         """The first member's, which stands for all where one is looked at."""
         return self.networks[0].layers
 
@@ -105,9 +105,6 @@ class SeriesModel(nn.Module):
                 return first.layers.observe(x.to(first.products), first.layers.initial_state(x.shape[1]))
         finally:
             self.train(training)
-
-    def parameter_count(self) -> int:
-        return sum(p.numel() for p in self.parameters())
 
 
 class SeriesNetwork(nn.Module):

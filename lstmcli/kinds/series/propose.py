@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmcli.config.schema import Data
-from lstmcli.core.errors import UsageError
+from lstmcli.core.errors import DataError, UsageError
 from lstmcli.kinds.series.table.panel import Panel, prepare_series
 from lstmcli.kinds.series.table.scan import Scan, scan
 from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
@@ -20,6 +21,10 @@ from lstmcli.kinds.series.table.times import PARTS, parse_text, whole_numbers
 if TYPE_CHECKING:
     import polars as pl
 
+FEW_DOUBLED = 0.2
+"""So few rows that share their time with another are faults: of several series most rows do."""
+MOST_KEYS = 8
+"""Of so many columns pairs are tried as the names of series."""
 TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "t", "index", "step", "week", "month", "year")
 LENGTHS = {"s": (120, 30), "d": (56, 14), "w": (52, 13), "mo": (36, 12), "q": (16, 8), "y": (12, 6)}
 """Context and horizon by the unit of the frequency."""
@@ -119,11 +124,11 @@ def _parts(path: Path, found: Scan, head: pl.DataFrame, missing: list[str]) -> _
     columns: dict[str, Any] = {"layout": "wide", "time": time[0] if len(time) == 1 else time}
     static: list[str] = []
     if frame.select(time).n_unique() < len(frame):
-        group = _group(path, frame, time, free)
-        columns |= {"layout": "long", "group": group}
-        free.remove(group)
+        group = _group(path, found, frame, time, free)
+        columns |= {"layout": "long", "group": group[0] if len(group) == 1 else group}
+        free = [name for name in free if name not in group]
         static = [name for name in free if _constant(frame, group, name)]
-        if not set(numeric) - {group, *static}:
+        if not set(numeric) - {*group, *static}:
             static = [name for name in static if name not in numeric]
     counters = [name for name in numeric if _counts(frame[name])]
     targets = [name for name in numeric if name in free and name not in (*counters, *static)]
@@ -166,7 +171,10 @@ def _is_dates(column: pl.Series) -> bool:
     if column.dtype != pl.String or is_numeric(column):
         return False
     texts = column.drop_nulls().head(100)
-    return len(texts) > 0 and parse_text(texts).null_count() <= 0.1 * len(texts)
+    try:
+        return len(texts) > 0 and parse_text(texts).null_count() <= 0.1 * len(texts)
+    except DataError:  # the day or the month first: times, in one order or another
+        return True
 
 
 def _rows(path: Path, head: pl.DataFrame) -> _Parts:
@@ -190,23 +198,46 @@ def _rows(path: Path, head: pl.DataFrame) -> _Parts:
     return _Parts(columns)
 
 
-def _group(path: Path, frame: pl.DataFrame, time: list[str], free: list[str]) -> str:
-    """The column that tells apart the rows of one time: text before whole numbers, few before many."""
+def _group(path: Path, found: Scan, frame: pl.DataFrame, time: list[str], free: list[str]) -> list[str]:
+    """The columns that tell apart the rows of one time: one before two, text before whole numbers, few
+    values before many.
+
+    DataError: nearly all times are there once, so that the few others are faults, not series.
+    """
+    first = frame.select(time).is_duplicated()
+    if int(first.sum()) <= FEW_DOUBLED * len(frame):
+        rows = first.arg_true().to_list()
+        value = frame.select(time).row(rows[0])
+        twice = next(row for row in rows[1:] if frame.select(time).row(row) == value)
+        start = 1 if found.parquet else 2
+        raise DataError(
+            f"{path}: rows {rows[0] + start} and {twice + start} have the same time, "
+            f"{' '.join(map(str, value))} ({len(rows):,} of {len(frame):,} rows share theirs)",
+            "keep one of them; or name the column that tells the series apart in data.group",
+        )
     text = [name for name in free if not is_numeric(frame[name])]
     whole = [name for name in free if name not in text and whole_numbers(frame[name]) is not None]
     for names in (text, whole):
         fits = [name for name in names if frame.select([*time, name]).n_unique() == len(frame)]
         if fits:
-            return min(fits, key=lambda name: frame[name].n_unique())
+            return [min(fits, key=lambda name: frame[name].n_unique())]
+    for names in (text, [*text, *whole]):
+        pairs = [
+            list(pair)
+            for pair in itertools.combinations(names[:MOST_KEYS], 2)
+            if frame.select([*time, *pair]).n_unique() == len(frame)
+        ]
+        if pairs:
+            return min(pairs, key=lambda pair: frame.select(pair).n_unique())
     raise UsageError(
-        f"{path}: times repeat, and no single column tells the series apart",
+        f"{path}: times repeat, and no column (nor two) tells the series apart",
         "add a column with a name for each series, or write the config by hand",
     )
 
 
-def _constant(frame: pl.DataFrame, group: str, name: str) -> bool:
+def _constant(frame: pl.DataFrame, group: list[str], name: str) -> bool:
     """Whether a column has one value in each group."""
-    return frame.select([group, name]).n_unique() == frame[group].n_unique()
+    return frame.select([*group, name]).n_unique() == frame.select(group).n_unique()
 
 
 def _counts(column: pl.Series) -> bool:

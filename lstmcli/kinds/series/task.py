@@ -15,11 +15,12 @@ from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
 from lstmcli.engine.footprint import check_series_room, check_training_room, series_parameters
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.measures.gradients import Gradients, series_gradient_norms
+from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
 from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Calibration, Forecaster, series_shape
+from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import SeriesModel
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.scaling import Scaler

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.trained import TrainedRun
 from lstmcli.run.directory import read_json
+from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
     from lstmcli.kinds.series.forecast import Forecast

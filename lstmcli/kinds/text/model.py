@@ -14,7 +14,7 @@ from lstmcli.cells.base import CellClass, State
 from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
 from lstmcli.engine.layers import Layer, Trace
-from lstmcli.engine.stack import Stack, StackState
+from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.text.readout import Mixture
 
 
@@ -26,7 +26,7 @@ class Penalties(NamedTuple):
     label_smoothing: float = 0.0
 
 
-class TextModel(nn.Module):
+class TextModel(RecurrentModel):
     """Embedding (V, E), layers, head (V, H) with bias; for a mixture of softmaxes the head is (V, E).
 
     `products` is the dtype of the matrix products; parameters stay as they are (fp32 while training)
@@ -48,6 +48,7 @@ class TextModel(nn.Module):
         self.head = nn.Linear(width if mixed else settings.sizes[-1], vocabulary_size)
         if settings.tie_weights:
             self.head.weight = self.embedding.weight
+            self.shared = {"head.weight": "embedding.weight"}
         self.products = torch.float32
         self.reset_parameters()
 
@@ -132,7 +133,3 @@ class TextModel(nn.Module):
             return self.layers.observe(functional.embedding(ids, embedding), state)
         finally:
             self.train(training)
-
-    def parameter_count(self) -> int:
-        """Numbers that are learned; a shared matrix counts once."""
-        return sum(p.numel() for p in self.parameters())

@@ -17,12 +17,12 @@ from lstmcli.config.schema import Config
 from lstmcli.core.notices import notice
 from lstmcli.engine.footprint import check_training_room, text_parameters
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.measures.gates import text_traces
-from lstmcli.engine.measures.gradients import Gradients, gradient_norms
+from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState, detach, reset_streams
 from lstmcli.kinds.text.batches import StreamBatches
 from lstmcli.kinds.text.evaluate import Score as TextScore
 from lstmcli.kinds.text.evaluate import evaluate_text
+from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import Penalties, TextModel
 from lstmcli.kinds.text.sample import sample_text
 from lstmcli.kinds.text.source import prepare_text

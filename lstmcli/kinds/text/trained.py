@@ -15,8 +15,8 @@ from lstmcli.kinds.text.decoder import LSTMDecoder, TorchDecoder
 from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_decoder
 from lstmcli.kinds.text.generate import GenerateOptions, Sample, generate
 from lstmcli.kinds.text.vocabulary import Vocabulary
-from lstmcli.kinds.trained import TrainedRun
 from lstmcli.run.directory import read_json
+from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
     import numpy as np

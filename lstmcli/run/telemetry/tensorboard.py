@@ -9,6 +9,7 @@ from typing import Any
 
 from lstmcli.config.schema import Config
 from lstmcli.core.pictures import figure_bytes
+from lstmcli.run.kind import Kind, kind_of
 from lstmcli.run.telemetry.event_files import make_room
 
 
@@ -23,7 +24,7 @@ class TensorBoard:
         quiet_writers()
         self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
         if not purge_step:
-            self._writer.add_custom_scalars(_layout(cells, _kind(config)))
+            self._writer.add_custom_scalars(_layout(cells, kind_of(config)))
             _write_hyperparameters(self._writer, config)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -64,48 +65,11 @@ def quiet_writers() -> None:
     threading.excepthook = hook
 
 
-LOSSES: dict[str, dict[str, Any]] = {
-    "text": {
-        "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
-        "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
-    },
-    "series": {
-        "Loss": ["Multiline", ["train/loss", "val/loss"]],
-        "Errors of the point forecast, on the z-scored scale": [
-            "Multiline",
-            ["val/scaled_mse", "val/scaled_mae"],
-        ],
-        "Share of values inside the interval": ["Multiline", ["val/coverage"]],
-    },
-    "sequences": {
-        "Loss": ["Multiline", ["train/loss", "val/loss"]],
-        "Share of right answers; of sequences without an error; macro F1 of classes": [
-            "Multiline",
-            ["val/accuracy", "val/exact", "val/macro_f1"],
-        ],
-        "Squared error of numbers; of a wave that goes on by itself": [
-            "Multiline",
-            ["val/mse", "val/free_mse"],
-        ],
-        "Solved (0 or 1)": ["Multiline", ["val/solved"]],
-    },
-}
-
-
-SEQUENCES = ("Sequences", "sequences")
-
-
-def _kind(config: Config) -> str:
-    """What is learned: text, series, or sequences (labelled, or of a task)."""
-    learned = config.data.learned
-    return "sequences" if learned in ("synthetic", "labelled") else learned
-
-
-def _layout(cells: list[Any], kind: str) -> dict[str, Any]:
+def _layout(cells: list[Any], kind: Kind) -> dict[str, Any]:
     """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
-    read, unit = {"text": ("Symbols", "tokens"), "series": ("Windows", "windows")}.get(kind, SEQUENCES)
+    read, unit = kind.counts
     page: dict[str, Any] = {
-        "Loss": LOSSES[kind],
+        "Loss": dict(kind.charts),
         "Training": {
             "Learning rate": ["Multiline", ["train/learning_rate"]],
             "Gradient norm before clipping": ["Multiline", ["train/gradient_norm"]],

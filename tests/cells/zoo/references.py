@@ -167,6 +167,14 @@ def gru(x_t, state, p):
     return ((1.0 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}
 
 
+def gru_reset_before(x_t, state, p):
+    (h,) = state
+    r = sigmoid(affine(p, "reset", x_t, h))
+    z = sigmoid(affine(p, "update", x_t, h))
+    n = np.tanh(affine(p, "candidate", x_t, r * h))
+    return ((1.0 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}
+
+
 def rnn(x_t, state, p):
     h = np.tanh(affine(p, "candidate", x_t, state[0]))
     return (h,), {"candidate": h}
@@ -265,6 +273,7 @@ REFERENCES = {
     "lstm-full-gate-recurrence": over_time(lstm_full_gate_recurrence),
     "lstm-layer-norm": over_time(lstm_layer_norm),
     "gru": over_time(gru),
+    "gru-reset-before": over_time(gru_reset_before),
     "rnn": over_time(rnn),
     "rnn-relu": over_time(rnn_relu),
     "janet": over_time(janet),

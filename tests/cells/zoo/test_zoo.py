@@ -65,10 +65,10 @@ def run_gated(cell, x, state, p):
 def named(cell):
     """A free cell's own parameters by the names of its paper, as `references` wants them."""
     p = {}
-    if hasattr(cell, "product"):
-        whole = {"W": cell.product.weight_ih, "U": cell.product.weight_hh, "b": cell.product.bias}
+    for product in (module for module in cell.children() if hasattr(module, "gates")):
+        whole = {"W": product.weight_ih, "U": product.weight_hh, "b": product.bias}
         for letter, value in whole.items():
-            blocks = zip(cell.gates, value.chunk(len(cell.gates)), strict=True)
+            blocks = zip(product.gates, value.chunk(len(product.gates)), strict=True)
             p |= {f"{letter}_{gate}": block for gate, block in blocks}
     for key, value in cell.named_parameters():
         gate, _, part = key.partition("_from_")
@@ -212,11 +212,14 @@ def test_a_free_cell_keeps_its_state_in_fp32_under_autocast(name):
 @pytest.mark.parametrize("name", [name for name in FREE if name != "lstm-readable"])
 def test_how_a_free_cell_starts(name):
     cell = find_cell(name)(WIDTH, H)
-    biases, recurrent = (v.chunk(len(cell.gates)) for v in (cell.product.bias, cell.product.weight_hh))
-    for gate, bias, block in zip(cell.gates, biases, recurrent, strict=True):
-        assert bool((bias == (1.0 if gate == "forget" else 0.0)).all())
-        torch.testing.assert_close(block.T @ block, torch.eye(H))
-    assert 0.5 / math.sqrt(H) < cell.product.weight_ih.abs().max() <= 1.0 / math.sqrt(H)
+    products = [module for module in cell.children() if hasattr(module, "gates")]
+    assert [gate for product in products for gate in product.gates] == list(cell.gates)
+    for product in products:
+        biases, recurrent = (v.chunk(len(product.gates)) for v in (product.bias, product.weight_hh))
+        for gate, bias, block in zip(product.gates, biases, recurrent, strict=True):
+            assert bool((bias == (1.0 if gate == "forget" else 0.0)).all())
+            torch.testing.assert_close(block.T @ block, torch.eye(H))
+        assert 0.5 / math.sqrt(H) < product.weight_ih.abs().max() <= 1.0 / math.sqrt(H)
     assert all(bool(parameter.isfinite().all()) for parameter in cell.parameters())
 
 

@@ -7,10 +7,11 @@ import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.engine import pointwise
-from lstmcli.engine.checks import check_layer, speed
+from lstmcli.engine.checks import check_layer, check_step, speed
 from lstmcli.engine.checks.check import check_cell
-from lstmcli.engine.checks.checking import Subject
+from lstmcli.engine.checks.reference import Subject
 from lstmcli.engine.kernels.compiled import compiler_available
+from lstmcli.run.checkpoint.entry import DTYPES
 
 CELLS = """
 import random, time
@@ -198,19 +199,19 @@ def test_every_built_in_cell_passes(name):
         ("NanLater", "finite", "the state 'cell' is NaN or infinite at step "),
         ("InPlace", "inputs unchanged", "writes in place into what it is given (the state 'cell')"),
         ("InPlaceScan", "inputs unchanged", "(z of gate 'update')"),
-        ("Detached", "gradients", "with respect to the input is wrong"),
+        ("Detached", "gradients", "with respect to z of gate 'forget' is wrong: 0 along"),
         ("DetachedState", "gradients", "with respect to the state 'hidden' is wrong: 0 along"),
         ("Leak", "streams apart", "stream 0 of the batch changes when the others change"),
         ("LeakFree", "streams apart", "reduce over the units (dim=-1)"),
         ("Branch", "control flow", "{file}:{Branch})"),
         ("Branch", "control flow", "write torch.where"),
-        ("Item", "gradients", "look for detach(), .data, torch.no_grad(), .item()"),
+        ("Item", "control flow", "or a number, depends on the data: "),
         ("Raises", "contract and shapes", "KeyError: 'boo' ({file}:{Raises})"),
         ("RaisesAlone", "streams apart", "it raises KeyError: 'alone' ({file}:{alone})"),
         ("TorchRandom", "determinism", "draws random numbers from torch"),
         ("PythonRandom", "determinism", "draws random numbers from Python's random"),
         ("Clock", "determinism", "two runs after one seeding differ"),
-        ("Counter", "determinism", "two runs after one seeding differ"),
+        ("Counter", "determinism", "a step changes self.count ({file}:"),
         ("Unsaved", "save and load", "saved and loaded, the cell is another"),
         ("NotZero", "state reset", "initial_state must give zeros"),
         ("OtherNames", "gates", "`gates` names forget, but a step reports update"),
@@ -285,3 +286,7 @@ def test_what_is_compiled_is_compared_too(monkeypatch):
     monkeypatch.setattr(check_layer, "compiler_available", lambda: True)
     monkeypatch.setattr(check_layer, "TOLERANCES", {torch.float32: 1e-5})
     assert check_layer.compiled(Subject(Leaky, 8, 6)) == ("as one step after the other, gradients too", False)
+
+
+def test_what_a_checkpoint_holds_is_what_it_can():
+    assert {str(dtype).removeprefix("torch.") for dtype in check_step.SAVED} <= DTYPES.keys()

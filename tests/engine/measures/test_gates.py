@@ -11,7 +11,8 @@ import torch
 from lstmcli.cells import BUILT_IN
 from lstmcli.config.schema import Model
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.measures.gates import STREAMS, gate_statistics, layer_statistics, text_traces, timescales
+from lstmcli.engine.measures.gates import STREAMS, gate_statistics, layer_statistics, timescales
+from lstmcli.kinds.text.inside import text_traces
 from lstmcli.kinds.text.model import TextModel
 
 T, V, H, LAYERS = 9, 7, 5, 2

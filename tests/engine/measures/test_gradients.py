@@ -15,15 +15,11 @@ from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import DataError
 from lstmcli.engine.layers import FreeLayer, ScanLayer
-from lstmcli.engine.measures.gradients import (
-    gradient_norms,
-    half_life,
-    lag_holding,
-    series_gradient_norms,
-    share_within,
-)
+from lstmcli.engine.measures.gradients import half_life, lag_holding, share_within
+from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 
 T, B, V, H = 12, 3, 7, 4  # T lags beyond lag 0; T + 2 symbols

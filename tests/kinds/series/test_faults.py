@@ -54,6 +54,27 @@ def test_a_table_that_is_wrong(table, text, expected):
     assert expected in message(table, text)
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["01/02/2020", "02/02/2020"], "set data.dayfirst: true"),
+        (["13/02/2020", "02/13/2020"], "'13/02/2020') as well as the month first ('02/13/2020')"),
+        (["13/02/2020", "30/02/2020"], "row 3: column t: '30/02/2020' is not a time (day first"),
+        (["2021-W52", "2021-W53"], "row 3: column t: '2021-W53' is not a time (ISO weeks"),
+        (["1 Jan 2020 11:00 PM", "2 Jan 2020 13:00 PM"], "row 3: column t: '2 Jan 2020 13:00 PM'"),
+        (["1 Jan 2020", "2 Foo 2020"], "row 3: column t: '2 Foo 2020'"),
+    ],
+)
+def test_times_that_are_not_clear(table, times, expected):
+    assert expected in message(table, "t,v\n" + "".join(f"{time},1\n" for time in times))
+
+
+def test_day_or_month_first_as_set(table):
+    text = "t,v\n01/02/2020,1\n02/02/2020,2\n03/02/2020,3\n"
+    assert prepare_series(table(text, time="t", dayfirst=True)).panel.grid.labels([2]) == ["2020-02-03"]
+    assert prepare_series(table(text, time="t", dayfirst=False)).panel.grid.labels([2]) == ["2020-03-02"]
+
+
 def test_text_in_a_column_of_numbers(table):
     rows = GOOD.replace(",17\n", ",n/v\n")
     found = message(table, rows)
@@ -130,7 +151,39 @@ def test_groups_and_statics(table):
     )
     assert "row 3: no name of a series" in message(table, "t,id,v\n1,a,1\n2,,2\n", group="id")
     assert "second row for series 'a'" in message(table, "id,1,2\na,1,2\na,3,4\n", time=None)
-    assert "series 'b' has no values" in message(table, "id,1,2\na,1,2\nb,,\n", time=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("id,1,2\na,1,2\nb,,\n", {"time": None}),
+        ("id,t,v\na,1,1\na,2,2\nb,1,\nb,2,\n", {"time": "t", "group": "id"}),
+    ],
+)
+def test_a_series_without_a_value_is_left_out_by_name(table, notices, text, settings):
+    panel = prepare_series(table(text, **settings)).panel
+    assert panel.names == ["a"] and panel.values[:, 0].tolist() == [1, 2] and panel.offsets.tolist() == [0, 2]
+    assert any("no value: series 'b'" in said for said in notices)
+
+
+def test_what_another_table_lacks_is_told(table, tmp_path, notices):
+    rows = "".join(f"{name},{n},{n},{n}\n" for name in "12" for n in range(6))
+    settings = table("id,t,v,k\n" + rows, time="t", group="id", known=["k"])
+    meta = prepare_series(settings).meta()
+    assert not notices
+    later = "".join(f"1.0,{n},{n if n < 4 else ''},{n if n < 4 else ''}\n" for n in range(6))
+    (tmp_path / "next.csv").write_text("id,t,v,k\n" + later)
+    read_series(settings, tmp_path / "next.csv", meta)
+    assert any(
+        "k (data.known) is empty in 2 of 6 steps, first of series 1.0 at 4" in said for said in notices
+    )
+    assert any("unknown to this run" in said and "'1.0'" in said and "'1', '2'" in said for said in notices)
+
+
+def test_marks_of_nothing(table):
+    cells = ["#N/A", "-", "n/a", "#DIV/0!", "NaT", "<NA>"]
+    text = "t,v\n" + "".join(f"{n},{cell}\n" for n, cell in enumerate(["1", *cells, "2"]))
+    assert prepare_series(table(text, time="t")).summary["missing"] == 6 / 8
 
 
 def test_a_test_table_with_other_series(table, tmp_path):

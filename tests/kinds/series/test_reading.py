@@ -57,6 +57,17 @@ def test_long_in_any_order(table, notices, shuffled):
     assert dict(zip(panel.names, panel.static.tolist(), strict=True)) == {"x": [1, 0], "y": [0, 1]}
 
 
+def test_two_columns_name_a_series(table):
+    rows = [
+        f"{t},{store},{item},{store}{n}" for n, t in enumerate(hours(3)) for store in "12" for item in "ab"
+    ]
+    text = "\n".join(["time,store,item,v", *rows])
+    data = prepare_series(table(text, time="time", group=["store", "item"]))
+    assert values(data)["2/b"] == [[20], [21], [22]] and data.panel.names == ["1/a", "1/b", "2/a", "2/b"]
+    with pytest.raises(DataError, match="make the same name for different series"):
+        prepare_series(table("t,p,q,v\n1,a/b,c,1\n1,a,b/c,1\n", time="t", group=["p", "q"]))
+
+
 def test_series_that_take_turns_are_in_order(table, notices):
     rows = [f"{time},{name},1" for time in hours(4) for name in "xy"]
     prepare_series(table("\n".join(["time,id,v", *rows]), time="time", group="id"))
@@ -123,10 +134,34 @@ def test_working_days_are_days(table):
         (["2020-01-01T00:00:00.5Z", "2020-01-01T00:00:01Z"], "500ms", "2020-01-01 00:00:01.000000"),
         (["2020-01-01T00:00", "2020-01-01T00:15"], "15m", "2020-01-01 00:15:00"),
         (["2020-01-01 00", "2020-01-01 06"], "6h", "2020-01-01 06:00:00"),
+        (["2020-01-01 00:00:00 UTC", "2020-01-01 01:00:00 UTC"], "1h", "2020-01-01 01:00:00"),
+        (["30/01/2020", "31/01/2020"], "1d", "2020-01-31"),
+        (["1/30/2020 11:00 PM", "1/31/2020 12:00 AM"], "1h", "2020-01-31 00:00:00"),
+        (["01.02.2020 23:00", "01.02.2020 24:00"], "1h", "2020-02-02 00:00:00"),
+        (["31.12.69", "01.01.70"], "1d", "1970-01-01"),
+        (["31 Jan 2020", "1 Feb 2020"], "1d", "2020-02-01"),
+        (["31. März 2020", "1. April 2020"], "1d", "2020-04-01"),
+        (["January 31, 2020", "February 1, 2020"], "1d", "2020-02-01"),
+        (["Fri, 31-Jan-2020", "Sat, 01-Feb-2020"], "1d", "2020-02-01"),
+        (["1975 Jan", "1975 Feb"], "1mo", "1975-02-01"),
+        (["Dec 1975", "Jan 1976"], "1mo", "1976-01-01"),
+        (["12/1975", "01/1976"], "1mo", "1976-01-01"),
+        (["1975M12", "1976M01"], "1mo", "1976-01-01"),
+        (["1998 Q4", "1999 Q1"], "1q", "1999-01-01"),
+        (["1998Q4", "1999Q1"], "1q", "1999-01-01"),
+        (["Q4-1998", "Q1-1999"], "1q", "1999-01-01"),
+        (["2020-W53", "2021-W01"], "1w", "2021-01-04"),
+        (["201512", "201601"], "1mo", "2016-01-01"),
+        (["2020123123", "2021010100"], "1h", "2021-01-01 00:00:00"),
+        (["1577836800", "1577840400"], "1h", "2020-01-01 01:00:00"),
+        (["1577836800000", "1577836800500"], "500ms", "2020-01-01 00:00:00.500000"),
+        (["100001", "100002"], "1i", "100002"),
+        (["1991 W06", "1991 W07"], "1w", "1991-02-11"),
+        (["2020-01-01T00:00:00.250Z", "2020-01-01T00:00:00.500Z"], "250ms", "2020-01-01 00:00:00.500000"),
     ],
 )
 def test_frequencies_are_found(table, times, frequency, second):
-    grid = prepare_series(table("t,v\n" + "".join(f"{time},1\n" for time in times), time="t")).panel.grid
+    grid = prepare_series(table("t,v\n" + "".join(f'"{time}",1\n' for time in times), time="t")).panel.grid
     assert (grid.frequency, grid.labels([1])) == (frequency, [second])
 
 
@@ -147,6 +182,15 @@ def test_offsets_are_taken_off(table):
              enumerate(zip(hours(6), hours(6, START - timedelta(hours=2)), strict=True))]  # fmt: skip
     grid = prepare_series(table(wide(texts), time="time")).panel.grid
     assert grid == TimeGrid("1h", START - timedelta(hours=2))
+
+
+@pytest.mark.parametrize("mark", [" ", "T"])
+def test_local_midnights_over_a_change_of_clocks_are_days(table, notices, mark):
+    zones = ["+01:00"] * 3 + ["+02:00"] * 3
+    texts = [f"2020-03-{27 + n}{mark}00:00:00{zone}" for n, zone in enumerate(zones[:5])]
+    data = prepare_series(table("t,v\n" + "".join(f"{text},1\n" for text in texts), time="t"))
+    assert data.panel.grid == TimeGrid("1d", datetime(2020, 3, 27)) and data.summary["gaps"] == 0
+    assert any("local days" in said for said in notices)
 
 
 def test_time_in_several_columns(table):

@@ -19,8 +19,8 @@ import pytest
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Data
 from lstmcli.core.errors import ConfigError, DataError
-from lstmcli.data.encodings import recognise
 from lstmcli.kinds.files import reading
+from lstmcli.kinds.files.encodings import recognise
 from lstmcli.kinds.text.source import prepare_text
 
 Write = Callable[[str, str | bytes], Path]

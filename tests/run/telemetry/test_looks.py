@@ -10,7 +10,8 @@ import torch
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Model
 from lstmcli.engine.layers import Trace
-from lstmcli.engine.measures.gradients import gradient_norms, half_life
+from lstmcli.engine.measures.gradients import half_life
+from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.run.telemetry import looks
 from lstmcli.run.telemetry.looks import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from lstmcli.kinds.series.table.table import Table
 from lstmcli.kinds.series.table.times import read_times
 
 if TYPE_CHECKING:
-    pass
+    import polars as pl
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -43,14 +43,45 @@ class Stack:
     rows: int
     gaps: int
 
+    def only(self, kept: Int) -> Stack:
+        """The series with these numbers (ascending)."""
+        lengths = np.diff(self.offsets)
+        inside = np.repeat(np.isin(np.arange(len(lengths)), kept), lengths)
+        return replace(
+            self,
+            values=self.values[inside],
+            known=self.known[inside],
+            past=self.past[inside],
+            offsets=np.concatenate([[0], np.cumsum(lengths[kept])]).astype(np.int64),
+            starts=self.starts[kept],
+            names=[self.names[number] for number in kept],
+            static=[
+                column[kept] if isinstance(column, np.ndarray) else [column[number] for number in kept]
+                for column in self.static
+            ],
+            test_from=self.test_from[kept],
+        )
+
 
 def stack(
-    table: Table, roles: Roles, frequency: str | None, test_row: int, month_day: int | None = None
+    table: Table,
+    roles: Roles,
+    frequency: str | None,
+    test_row: int,
+    month_day: int | None = None,
+    dayfirst: bool | None = None,
 ) -> Stack:
     """``test_row``: the first row of the frame that is of the test table (the number of rows: none).
     ``month_day``: that of a trained run, kept if the times allow it."""
     step = parse_frequency(frequency) if frequency else None
-    raw, integers = read_times(table, roles.time, months=step is not None and step.kind == "months")
+    counted = step is not None and step.kind == "integers"
+    raw, integers = read_times(
+        table,
+        roles.time,
+        months=step is not None and step.kind == "months",
+        dayfirst=dayfirst,
+        counted=counted,
+    )
     _check_kind(step, integers, roles)
     codes, names = _codes(table, roles.group)
     order = _order(codes, raw)
@@ -93,19 +124,38 @@ def _check_kind(step: Step | None, integers: bool, roles: Roles) -> None:
         )
 
 
-def _codes(table: Table, group: str | None) -> tuple[Int, list[str]]:
+def _codes(table: Table, group: list[str]) -> tuple[Int, list[str]]:
     """A number per row for its series, in the order of their first rows, and their names."""
-    if group is None:
+    if not group:
         return np.zeros(len(table.frame), dtype=np.int64), [""]
     import polars as pl
 
-    column = table.frame[group]
-    if column.null_count():
-        row = int(column.is_null().arg_max() or 0)
-        raise DataError(f"{table.place(row)}: no name of a series in column {group}", "fill it in")
-    column = column.cast(pl.String)
+    column = series_names(table, group)
     names = column.unique(maintain_order=True)
     return column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64), names.to_list()
+
+
+def series_names(table: Table, group: list[str]) -> pl.Series:
+    """The name of each row's series; of several columns their values with a slash between.
+
+    DataError: a row without a name, or two series of which the names so joined are the same.
+    """
+    import polars as pl
+
+    for name in group:
+        column = table.frame[name]
+        if column.null_count():
+            row = int(column.is_null().arg_max() or 0)
+            raise DataError(f"{table.place(row)}: no name of a series in column {name}", "fill it in")
+    if len(group) == 1:
+        return table.frame[group[0]].cast(pl.String)
+    joined = table.frame.select(pl.concat_str([pl.col(g).cast(pl.String) for g in group], separator="/"))
+    if joined.to_series().n_unique() < table.frame.select(group).n_unique():
+        raise DataError(
+            f"{table.paths[0]}: columns {', '.join(group)} make the same name for different series",
+            "take the slashes out of their values",
+        )
+    return joined.to_series()
 
 
 def _order(codes: Int, raw: Int) -> Int | None:

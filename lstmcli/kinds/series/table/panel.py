@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.notices import notice
 from lstmcli.core.progress import Progress, throttled
 from lstmcli.kinds.files.sources import download, expanded, find_files
 from lstmcli.kinds.series.table.covariates import coded_static, fit_scaler, fit_static, scaled
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Int = npt.NDArray[np.int64]
 FORMAT = 1
 READING = ("layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing")
+DIALECT = ("dayfirst",)
+"""Settings of reading that count only where they are given, so that older runs know their data."""
 SPLITTING = ("splits", "val_length", "test_length")
 
 
@@ -114,9 +117,7 @@ def prepare_series(settings: Data, progress: Progress | None = None) -> SeriesDa
     _check_sha256(settings, files, scans)
     roles = assign_roles(settings, sample(files[0], scans[0], settings.missing), files[0])
     stacked = _stacked(settings, roles, files, tests, scans)
-    ends = observed_ends(stacked.values, stacked.offsets)
-    if not ends.any():
-        raise DataError(f"{files[0]}: every target is missing ({', '.join(roles.channels)})")
+    stacked, ends = _with_values(stacked, roles, files[0])
     parts = split_ends(settings, ends, np.minimum(stacked.test_from, ends) if tests else None)
     reading = _fitted(settings, roles, stacked, parts[0])
     panel = _panel(stacked, reading)
@@ -142,8 +143,64 @@ def read_series(settings: Data, path: Path, meta: dict[str, Any]) -> Panel:
     frequency = meta["frequency"]
     table = _loaded(path, found, roles, settings)
     if roles.layout == "rows":
-        return _panel(stack_rows(table, roles, frequency), meta)
-    return _panel(stack(table, roles, frequency, len(table.frame), meta["month_day"]), meta)
+        stacked = stack_rows(table, roles, frequency)
+    else:
+        stacked = stack(table, roles, frequency, len(table.frame), meta["month_day"], settings.dayfirst)
+    stacked, _ = _with_values(stacked, roles, path)
+    _tell_new(stacked.names, meta["names"])
+    return _panel(stacked, meta)
+
+
+def _with_values(stacked: Stack, roles: Roles, path: Path) -> tuple[Stack, Int]:
+    """Without the series that have no value at all, which are named; and where the others end (S,).
+
+    DataError: none has a value.
+    """
+    ends = observed_ends(stacked.values, stacked.offsets)
+    if not ends.any():
+        channels = ", ".join(roles.channels)
+        raise DataError(
+            f"{path}: every target is missing ({channels}): no value to forecast from", "fill in its values"
+        )
+    if (empty := np.flatnonzero(ends == 0)).size:
+        notice(f"{path}: left out, as they have no value: series {_named(stacked.names, empty)}")
+        stacked, ends = stacked.only(np.flatnonzero(ends)), ends[ends > 0]
+    _tell_empty(stacked, roles)
+    return stacked, ends
+
+
+def _tell_empty(stacked: Stack, roles: Roles) -> None:
+    """Cells of `known` columns that are empty, and the first of them."""
+    for number, name in enumerate(roles.known):
+        empty = np.flatnonzero(np.isnan(stacked.known[:, number]))
+        if len(empty) <= stacked.gaps:
+            continue
+        series = int(np.searchsorted(stacked.offsets, empty[0], side="right")) - 1
+        where = f" of series {stacked.names[series]}" if stacked.names[series] else ""
+        if stacked.grid is not None:
+            tick = stacked.starts[series] + empty[0] - stacked.offsets[series]
+            where += f" at {stacked.grid.labels([int(tick)])[0]}"
+        notice(
+            f"column {name} (data.known) is empty in {len(empty):,} of {len(stacked.known):,} steps, "
+            f"first{where}: its mean is read there"
+        )
+
+
+def _tell_new(names: list[str], known: list[str]) -> None:
+    """Series that the run was not trained on."""
+    seen = set(known)
+    new = np.array([number for number, name in enumerate(names) if name not in seen], dtype=np.int64)
+    if new.size and known != [""]:
+        few = _named(known, np.arange(len(known)))
+        notice(
+            f"{new.size:,} of {len(names):,} series are unknown to this run, so nothing that it learned of a "
+            f"single series is used for them: {_named(names, new)}; it was trained on {few}"
+        )
+
+
+def _named(names: list[str], which: Int, most: int = 5) -> str:
+    shown = ", ".join(repr(names[int(number)]) for number in which[:most])
+    return shown + (f" and {len(which) - most:,} more" if len(which) > most else "")
 
 
 # --- from settings to files ---------------------------------------------------------------------
@@ -185,7 +242,7 @@ def _stacked(settings: Data, roles: Roles, files: list[Path], tests: list[Path],
         rows = len(table.frame)
         if tests:
             table = table.joined(_joined(tests, scans[count:], roles, settings))
-        return stack(table, roles, settings.frequency, rows)
+        return stack(table, roles, settings.frequency, rows, dayfirst=settings.dayfirst)
     stacked = stack_rows(table, roles, settings.frequency)
     if not tests:
         return stacked
@@ -207,7 +264,7 @@ def _loaded(path: Path, found: Scan, roles: Roles, settings: Data) -> Table:
     for name in roles.columns:
         if name not in columns:
             raise missing_column(name, columns, path, "needed as in the first file")
-    marks = [*roles.time, *([] if roles.group is None else [roles.group])] or roles.targets
+    marks = [*roles.time, *roles.group] or roles.targets
     return load(path, found, roles.columns, roles.numeric, settings.missing, marks)
 
 
@@ -283,4 +340,5 @@ def _fingerprint(settings: Data, files: list[Path], scans: list[Scan]) -> str:
         "test": checksums[len(files) :],
     }
     facts |= {name: getattr(settings, name) for name in (*READING, *SPLITTING)}
+    facts |= {name: value for name in DIALECT if (value := getattr(settings, name)) is not None}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

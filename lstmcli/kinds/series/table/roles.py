@@ -22,7 +22,7 @@ class Roles:
 
     layout: str  # long, wide or rows
     time: list[str]
-    group: str | None
+    group: list[str]
     targets: list[str]
     known: list[str]
     past: list[str]
@@ -42,8 +42,7 @@ class Roles:
     @property
     def columns(self) -> list[str]:
         """All columns that are read."""
-        group = [] if self.group is None else [self.group]
-        return [*self.time, *group, *self.targets, *self.known, *self.past, *self.static]
+        return [*self.time, *self.group, *self.targets, *self.known, *self.past, *self.static]
 
     @property
     def channels(self) -> list[str]:
@@ -60,12 +59,12 @@ def assign_roles(settings: Data, head: pl.DataFrame, path: Path, meta: dict[str,
     """
     layout = meta["layout"] if meta else layout_of(settings)
     time = [settings.time] if isinstance(settings.time, str) else list(settings.time or [])
-    group = settings.group
+    group = [settings.group] if isinstance(settings.group, str) else list(settings.group or [])
     _check_layout(layout, time, group, settings)
     columns = head.columns
-    if layout == "rows" and group is None and not is_numeric(head.to_series(0)):
-        group = columns[0]
-    parts = {"time": time, "group": [] if group is None else [group], "known": settings.known}
+    if layout == "rows" and not group and not is_numeric(head.to_series(0)):
+        group = [columns[0]]
+    parts = {"time": time, "group": group, "known": settings.known}
     parts |= {"past": settings.past, "static": settings.static}
     target = meta["targets"] if meta and layout != "rows" else settings.target
     parts["target"] = [target] if isinstance(target, str) else list(target or [])
@@ -89,7 +88,7 @@ def layout_of(settings: Data) -> str:
     return "wide" if settings.group is None else "long"
 
 
-def _check_layout(layout: str, time: list[str], group: str | None, settings: Data) -> None:
+def _check_layout(layout: str, time: list[str], group: list[str], settings: Data) -> None:
     if layout == "rows" and time:
         raise DataError(
             "data.time is given, but layout rows has no times", "remove data.time, or set data.layout: long"
@@ -101,9 +100,9 @@ def _check_layout(layout: str, time: list[str], group: str | None, settings: Dat
         )
     if layout != "rows" and not time:
         raise DataError(f"layout {layout} needs data.time", "name the column of times")
-    if layout == "long" and group is None:
+    if layout == "long" and not group:
         raise DataError("layout long needs data.group", "name the column that tells the series apart")
-    if layout == "wide" and group is not None:
+    if layout == "wide" and group:
         raise DataError("layout wide has no data.group", "remove it, or set data.layout: long")
 
 

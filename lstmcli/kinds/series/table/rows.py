@@ -8,7 +8,7 @@ import numpy.typing as npt
 from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
 from lstmcli.kinds.series.table.grid import TimeGrid
-from lstmcli.kinds.series.table.layouts import Stack
+from lstmcli.kinds.series.table.layouts import Stack, series_names
 from lstmcli.kinds.series.table.roles import Roles
 from lstmcli.kinds.series.table.table import Table
 
@@ -22,9 +22,7 @@ def stack_rows(table: Table, roles: Roles, frequency: str | None) -> Stack:
     observed = ~np.isnan(cells)
     steps = cells.shape[1]
     lengths = np.where(observed.any(axis=1), steps - observed[:, ::-1].argmax(axis=1), 0)
-    if (lengths == 0).any():
-        row = int((lengths == 0).argmax())
-        raise DataError(f"{table.place(row)}: series {names[row]!r} has no values", "delete the row")
+    lengths = np.maximum(lengths, 1)  # a series without a value stays, to be named and left out with others
     values = cells[np.arange(steps) < lengths[:, None]][:, None]
     static = [
         table.frame[name].to_list() if name in roles.text else table.frame[name].to_numpy().astype(np.float64)
@@ -46,18 +44,11 @@ def stack_rows(table: Table, roles: Roles, frequency: str | None) -> Stack:
     )
 
 
-def row_names(table: Table, group: str | None) -> list[str]:
+def row_names(table: Table, group: list[str]) -> list[str]:
     """The names of the rows' series: their numbers where no column names them."""
-    if group is None:
+    if not group:
         return [str(number + 1) for number in range(len(table.frame))]
-    import polars as pl
-
-    column = table.frame[group].cast(pl.String)
-    if column.null_count():
-        raise DataError(
-            f"{table.place(int(column.is_null().arg_max() or 0))}: no name of a series in column {group}",
-            "fill it in",
-        )
+    column = series_names(table, group)
     if column.n_unique() < len(column):
         row = int((~column.is_first_distinct()).arg_max() or 0)
         raise DataError(

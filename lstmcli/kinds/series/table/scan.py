@@ -16,6 +16,9 @@ CHUNK_BYTES = 1 << 20
 SEPARATORS = ",;\t"
 FOREIGN = {
     b"\x1f\x8b": ("a gzip archive", "unpack it first: `gunzip FILE`"),
+    b"\x28\xb5\x2f\xfd": ("a zstd archive", "unpack it first: `zstd -d FILE`"),
+    b"BZh": ("a bzip2 archive", "unpack it first: `bunzip2 FILE`"),
+    b"\xfd7zXZ": ("an xz archive", "unpack it first: `unxz FILE`"),
     b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or export the sheet as CSV"),
     b"\xd0\xcf\x11\xe0": ("a spreadsheet", "export the sheet as CSV (UTF-8)"),
 }

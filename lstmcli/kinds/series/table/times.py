@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.notices import notice
 from lstmcli.kinds.series.table.table import Table
+from lstmcli.kinds.series.table.written import read_written
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,31 +23,37 @@ MOST = (None, 12, 31, 23, 59, 59)
 NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y-%m")
 OFFSET = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 LATEST = 250_000_000_000_000_000  # microseconds from 1970 to the year 9892
+DAY = 86_400_000_000
 HINT = "write times as 2016-07-01, 2016-07-01 05:00:00 or 2016-07-01T05:00:00Z (year first), or whole numbers"
 
 
-def read_times(table: Table, columns: list[str], months: bool) -> tuple[Int, bool]:
+def read_times(
+    table: Table, columns: list[str], months: bool, dayfirst: bool | None = None, counted: bool = False
+) -> tuple[Int, bool]:
     """Microseconds since 1970, or whole numbers (then True), of each row.
 
     ``months``: the frequency is of months or years, so whole numbers are years (2016) or months
-    (201607). DataError: a time that is missing or cannot be read, with its row.
+    (201607). ``counted``: it is of whole numbers, which then are no times.
+    ``dayfirst``: as `data.dayfirst`. DataError: a time that is missing or not clear, with its row.
     """
     for name in columns:
         if (nulls := table.frame[name].is_null()).any():
             row = int(nulls.arg_max() or 0)
             raise DataError(f"{table.place(row)}: no time in column {name}", "fill it in or delete the row")
     if len(columns) == 1:
-        return column_times(table, columns[0], months)
+        return column_times(table, columns[0], months, dayfirst, counted)
     if (parts := _parts(columns)) is not None:
         return _composed(table, columns, parts), False
     import polars as pl
 
     texts = [table.frame[name].cast(pl.String).str.strip_chars() for name in columns]
     joined = pl.select(pl.concat_str(texts, separator=" ")).to_series()
-    return _text_times(joined, table, " + ".join(columns)), False
+    return _text_times(joined, table, " + ".join(columns), dayfirst), False
 
 
-def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
+def column_times(
+    table: Table, name: str, months: bool, dayfirst: bool | None, counted: bool = False
+) -> tuple[Int, bool]:
     """The same for one column without missing times."""
     import polars as pl
 
@@ -54,7 +62,7 @@ def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
         return _stored(column, table, name), False
     numbers = whole_numbers(column)
     if numbers is None:
-        return _text_times(column.cast(pl.String), table, name), False
+        return _text_times(column.cast(pl.String), table, name, dayfirst), False
     if months and bool(((numbers >= 1000) & (numbers <= 9999)).all()):
         return _from_parts([numbers]), False
     if months and bool(((numbers >= 100_001) & (numbers <= 999_912)).all()):
@@ -63,7 +71,34 @@ def column_times(table: Table, name: str, months: bool) -> tuple[Int, bool]:
     parts = [numbers // 10_000, numbers // 100 % 100, numbers % 100]
     if bool(dates.all()) and _first_wrong(parts) is None:
         return _from_parts(parts), False
-    return numbers, True
+    if counted or (found := _coded(numbers)) is None:
+        return numbers, True
+    times, form = found
+    notice(
+        f"{table.paths[0]}: column {name} is read as times: {form} (data.frequency: 1i takes it as numbers)"
+    )
+    return times, False
+
+
+def _coded(numbers: Int) -> tuple[Int, str] | None:
+    """Microseconds since 1970 of numbers that can hardly be counts, and in words what they are; None: counts.
+
+    Months and hours are so only where all numbers are, and some year ends among them; seconds where all
+    are from 1990 to 2100.
+    """
+    if bool(((numbers >= 180_001) & (numbers <= 220_012)).all()):
+        parts = [numbers // 100, numbers % 100]
+        several = len(np.unique(parts[0])) > 1
+        return (_from_parts(parts), "months, as 202012") if several and _first_wrong(parts) is None else None
+    if bool(((numbers >= 1_800_010_100) & (numbers <= 2_200_123_123)).all()):
+        parts = [numbers // 1_000_000, numbers // 10_000 % 100, numbers // 100 % 100, numbers % 100]
+        if _first_wrong(parts) is None:
+            return _from_parts(parts), "hours, as 2020123123"
+    for unit, scale in (("seconds", 1_000_000), ("milliseconds", 1000), ("microseconds", 1)):
+        least, most = 631_152_000 * 1_000_000 // scale, 4_102_444_800 * 1_000_000 // scale
+        if bool(((numbers >= least) & (numbers <= most)).all()):
+            return numbers * scale, f"Unix {unit} (UTC)"
+    return None
 
 
 def _stored(column: pl.Series, table: Table, name: str) -> Int:
@@ -99,28 +134,62 @@ def whole_numbers(column: pl.Series) -> Int | None:
     return None if numbers.null_count() else numbers.to_numpy().astype(np.int64)
 
 
-def _text_times(texts: pl.Series, table: Table, name: str) -> Int:
-    times = parse_text(texts)
-    nulls = times.is_null()
-    if nulls.any():
-        row = int(nulls.arg_max() or 0)
-        raise DataError(f"{table.place(row)}: column {name}: {texts[row]!r} is not a time", HINT)
-    return times.to_numpy().astype(np.int64)
+def _text_times(texts: pl.Series, table: Table, name: str, dayfirst: bool | None) -> Int:
+    """ISO by the library, which is fast; all else by its parts."""
+    times = _by_formats(texts)
+    nulls = times.is_null().to_numpy()
+    if not nulls.any():
+        return _local_days(texts, times.to_numpy().astype(np.int64), table, name)
+    try:
+        found = read_written(texts, dayfirst)
+    except DataError as error:
+        raise DataError(f"{table.paths[0]}: column {name}: {error.message}", error.hint) from None
+    wrong = nulls if found is None else found.wrong
+    if wrong.any():
+        row = int(wrong.argmax())
+        among = f" ({found.form})" if found is not None else ""
+        raise DataError(f"{table.place(row)}: column {name}: {texts[row]!r} is not a time{among}", HINT)
+    assert found is not None  # without a form all nulls are wrong
+    if not found.form.startswith("year first"):  # as ISO has it: nothing was guessed
+        notice(f"{table.paths[0]}: column {name} is read as times: {found.form}")
+    return _local_days(texts, found.times, table, name)
+
+
+def _local_days(texts: pl.Series, times: Int, table: Table, name: str) -> Int:
+    """The times, or those of the clock on the wall where these alone are one time of day: days that begin at
+    local midnight are 23 or 25 hours long where clocks change."""
+    if times[0] % DAY == 0 and not (times % DAY).any():
+        return times
+    if (
+        not texts.head(1).str.contains(r"[+-]\d{2}:?\d{2}\s*$").any()
+        or (found := read_written(texts)) is None
+    ):
+        return times
+    local = times + found.offsets
+    if (
+        found.wrong.any()
+        or (local % DAY != local[0] % DAY).any()
+        or (found.offsets == found.offsets[0]).all()
+    ):
+        return times
+    notice(
+        f"{table.paths[0]}: column {name} has local times of several offsets: read as local days, "
+        "and forecasts are written without an offset"
+    )
+    return local
 
 
 def parse_text(texts: pl.Series) -> pl.Series:
-    """Microseconds since 1970 of ISO texts; null for what is none."""
+    """Microseconds since 1970; null for what is no time in the form of most of the texts."""
     times = _by_formats(texts)
     if times.null_count() == 0:
         return times
-    left = texts.filter(times.is_null()).str.strip_chars()
-    left = left.str.replace(r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", "${1}-${2}-${3}")
-    left = left.str.replace(r"^(\d{4})[/.](\d{1,2})$", "${1}-${2}")
-    left = left.str.replace(r"^(\S+)[Tt](\d)", "${1} ${2}").str.replace(r"\s*[Zz]$", "+00:00")
-    left = left.str.replace(r"\s+([+-]\d\d:?\d\d)$", "${1}").str.replace(
-        r"^(\S+ \d\d)([+-].*)?$", "${1}:00${2}"
-    )
-    return times.scatter(times.is_null().arg_true(), _by_formats(left))
+    import polars as pl
+
+    found = read_written(texts)
+    if found is None:
+        return times
+    return pl.select(pl.when(pl.lit(pl.Series(~found.wrong))).then(pl.Series(found.times))).to_series()
 
 
 def _by_formats(texts: pl.Series) -> pl.Series:

@@ -1,1 +1,0 @@
-"""A file becomes batches: sources, vocabulary, text (prepared and cached ids), batches."""

@@ -1,0 +1,94 @@
+"""Whole sequences: classes of texts or series, and tasks that make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstmcli.kinds.files.sources import with_files_found
+from lstmcli.run.kind import Charts, Kind, Reading
+
+if TYPE_CHECKING:
+    from lstmcli.config.schema import Config
+    from lstmcli.kinds.sequence.labelled_task import LabelledTask
+    from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
+    from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
+    from lstmcli.run.directory import RunDir
+    from lstmcli.run.distributed import Ranks
+
+
+class SequenceKind(Kind):
+    """What both have in common."""
+
+    counts = ("Sequences", "sequences")
+    charts: ClassVar[Charts] = {
+        "Loss": ["Multiline", ["train/loss", "val/loss"]],
+        "Share of right answers; of sequences without an error; macro F1 of classes": [
+            "Multiline",
+            ["val/accuracy", "val/exact", "val/macro_f1"],
+        ],
+        "Squared error of numbers; of a wave that goes on by itself": [
+            "Multiline",
+            ["val/mse", "val/free_mse"],
+        ],
+        "Solved (0 or 1)": ["Multiline", ["val/solved"]],
+    }
+    settings = frozenset({"evaluation.max_windows"})
+    space: ClassVar[Mapping[str, Any]] = {
+        "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+        "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
+        "model.hidden_size": [64, 128, 256, 512],
+        "train.weight_decay": [0.0, 0.01, 0.1],
+        "train.average": [None, 0.99, 0.998],
+    }
+
+    def check(self, config: Config) -> None:
+        from lstmcli.kinds.sequence.model import check_ends
+
+        check_ends(config.model)
+
+
+class LabelledKind(SequenceKind):
+    name = "labelled"
+    purpose = "to classify"
+    settings = SequenceKind.settings | {"model.pooling"}
+
+    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
+        from lstmcli.kinds.sequence.labelled_task import LabelledTask
+
+        return LabelledTask(config, on_progress, ranks)
+
+    def found_again(self, config: Config, folder: str | None) -> Config:
+        return with_files_found(config, folder)
+
+    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> ClassifierRun:
+        from lstmcli.kinds.sequence.trained import ClassifierRun
+
+        return ClassifierRun(directory, config, checkpoint)
+
+    def check_data(self, config: Config) -> dict[str, Any]:
+        from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
+
+        data = prepare_labelled(config.data, config.seed)
+        LabelledBatches(data.sequences, data.splits["train"], config.train.batch_size, config.seed)
+        return data.summary
+
+
+class SyntheticKind(SequenceKind):
+    name = "synthetic"
+    purpose = "a synthetic task"
+    writes = False
+
+    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
+        from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
+
+        return SyntheticTraining(config, on_progress, ranks)
+
+    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SyntheticRun:
+        from lstmcli.kinds.sequence.trained import SyntheticRun
+
+        return SyntheticRun(directory, config, checkpoint)
+
+    def check_data(self, config: Config) -> dict[str, Any]:
+        return {"task": config.data.task, "length": config.data.length}

@@ -1,0 +1,68 @@
+"""Time series of a table, which are forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstmcli.kinds.files.sources import with_files_found
+from lstmcli.run.kind import Charts, Kind, Reading
+
+if TYPE_CHECKING:
+    from lstmcli.config.schema import Config
+    from lstmcli.kinds.series.task import SeriesTask
+    from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.run.directory import RunDir
+    from lstmcli.run.distributed import Ranks
+
+
+class SeriesKind(Kind):
+    name = "series"
+    purpose = "to forecast series"
+    counts = ("Windows", "windows")
+    charts: ClassVar[Charts] = {
+        "Loss": ["Multiline", ["train/loss", "val/loss"]],
+        "Errors of the point forecast, on the z-scored scale": [
+            "Multiline",
+            ["val/scaled_mse", "val/scaled_mae"],
+        ],
+        "Share of values inside the interval": ["Multiline", ["val/coverage"]],
+    }
+    settings = frozenset({"forecast", "evaluation.stride", "evaluation.max_windows"})
+    space: ClassVar[Mapping[str, Any]] = {
+        "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+        "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
+        "model.hidden_size": [64, 128, 256, 512],
+        "train.weight_decay": [0.0, 0.01, 0.1],
+        "forecast.normalization": ["last", "standard", "seasonal"],
+        "train.average": [None, 0.99, 0.998],
+    }
+
+    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+        from lstmcli.kinds.series.task import SeriesTask
+
+        return SeriesTask(config, on_progress, ranks)
+
+    def found_again(self, config: Config, folder: str | None) -> Config:
+        return with_files_found(config, folder)
+
+    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SeriesRun:
+        from lstmcli.kinds.series.trained import SeriesRun
+
+        return SeriesRun(directory, config, checkpoint)
+
+    def check(self, config: Config) -> None:
+        from lstmcli.kinds.series.task import check_forecast
+
+        check_forecast(config)
+
+    def check_data(self, config: Config) -> dict[str, Any]:
+        from lstmcli.kinds.series.scaling import Scaler
+        from lstmcli.kinds.series.table.panel import prepare_series
+        from lstmcli.kinds.series.windows import training_windows
+
+        data = prepare_series(config.data)
+        training_windows(data, config.data.context_length, config.data.horizon)
+        Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+        return data.summary

@@ -1,0 +1,72 @@
+"""Texts, of which the next symbol is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstmcli.core.notices import notice
+from lstmcli.kinds.files.sources import with_files_found
+from lstmcli.run.kind import Charts, Kind, Reading
+
+if TYPE_CHECKING:
+    from lstmcli.config.schema import Config
+    from lstmcli.kinds.text.task import TextTask
+    from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.directory import RunDir
+    from lstmcli.run.distributed import Ranks
+
+
+class TextKind(Kind):
+    name = "text"
+    purpose = "to write text"
+    counts = ("Symbols", "tokens")
+    charts: ClassVar[Charts] = {
+        "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
+        "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
+    }
+    settings = frozenset({
+        "model.input_dropout", "model.embedding_dropout", "model.mixtures", "model.tie_weights",
+        "train.sequence_length", "train.sequence_jitter", "train.state_reset", "train.label_smoothing",
+        "train.activation_penalty", "train.temporal_penalty",
+        "evaluation.protocol", "evaluation.max_tokens", "evaluation.sample_length",
+        "evaluation.sample_temperature",
+    })  # fmt: skip
+    space: ClassVar[Mapping[str, Any]] = {
+        "train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
+        "train.weight_decay": [0.0, 0.03, 0.1, 0.2],
+        "model.dropout": {"low": 0.0, "high": 0.5, "step": 0.05},
+        "train.state_reset": {"low": 0.0, "high": 0.3, "step": 0.05},
+        "train.batch_size": [16, 32, 64],
+        "model.weight_drop": {"low": 0.0, "high": 0.5, "step": 0.1},
+        "train.average": [None, 0.99, 0.998],
+    }
+
+    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
+        from lstmcli.kinds.text.task import TextTask
+
+        return TextTask(config, on_progress, ranks)
+
+    def found_again(self, config: Config, folder: str | None) -> Config:
+        return with_files_found(config, folder)
+
+    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> Run:
+        from lstmcli.kinds.text.trained import Run
+
+        return Run(directory, config, checkpoint)
+
+    def check_data(self, config: Config) -> dict[str, Any]:
+        """All of the text, with a cache that is thrown away."""
+        import tempfile
+
+        from lstmcli.kinds.text.batches import StreamBatches
+        from lstmcli.kinds.text.source import prepare_text
+
+        with tempfile.TemporaryDirectory() as folder:
+            data = prepare_text(config.data.model_copy(update={"cache": folder}))
+            for told in data.notices:
+                notice(told)
+            train = config.train
+            StreamBatches(data.train, train.batch_size, train.sequence_length, config.seed)
+            return data.summary

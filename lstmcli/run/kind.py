@@ -1,0 +1,108 @@
+"""What a kind of data brings along. Nothing outside of a kind's folder asks which kind a run is of: it asks
+the kind for its task, its trained run, its charts and what may be tuned.
+
+A kind is a class; `register` makes it known, and so a module of anybody's can add one:
+
+    text        the next symbol of a text                lstmcli/kinds/text/kind.py
+    series      forecasts of time series                 lstmcli/kinds/series/kind.py
+    labelled    the class of a text or of a series       lstmcli/kinds/sequence/kind.py
+    synthetic   a task that makes its own sequences      lstmcli/kinds/sequence/kind.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstmcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lstmcli.config.schema import Config
+    from lstmcli.run.directory import RunDir
+    from lstmcli.run.distributed import Ranks
+    from lstmcli.run.task import Task
+    from lstmcli.run.trained import TrainedRun
+
+Reading = Callable[[str, int, int], None]
+"""Progress of data that are read: what, bytes done, bytes in all."""
+Charts = Mapping[str, list[Any]]
+"""Of TensorBoard's Custom Scalars, by title: the sort of chart, and its tags."""
+
+
+class Kind:
+    """What a kind of data has of its own; all else of a run is alike for all kinds.
+
+    Its module is imported to name charts or a space, so it imports torch inside of its methods.
+    """
+
+    name: ClassVar[str]
+    """What `config.data.learned` says of such a run."""
+    purpose: ClassVar[str]
+    """Completes "which learned ..." in messages: "to write text"."""
+    counts: ClassVar[tuple[str, str]]
+    """What training reads, in a title and as the tag of its speed: ("Symbols", "tokens")."""
+    charts: ClassVar[Charts]
+    """The losses and scores that training logs, as TensorBoard's first charts."""
+    settings: ClassVar[frozenset[str]]
+    """Settings outside of `data` that such a run reads and not every run does: sections, or dotted names.
+    What another kind names here, and this one does not, is refused by name."""
+    space: ClassVar[Mapping[str, Any]]
+    """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
+    writes: ClassVar[bool] = True
+    """Whether `lstm generate` has anything to write."""
+
+    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> Task:
+        """Reads the data and makes the model."""
+        raise NotImplementedError
+
+    def found_again(self, config: Config, folder: str | None) -> Config:
+        """The config of a resumed run with its files, looked for where it began, too."""
+        return config
+
+    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> TrainedRun:
+        """A run at a checkpoint, as an object."""
+        raise NotImplementedError
+
+    def check(self, config: Config) -> None:
+        """The kind's own rules between settings; ConfigError names what does not go together."""
+
+    def check_data(self, config: Config) -> dict[str, Any]:
+        """Read the data as training would and write nothing; what they are. DataError names a fault."""
+        raise NotImplementedError
+
+
+_kinds: dict[str, str | Kind] = {
+    "text": "lstmcli.kinds.text.kind:TextKind",
+    "series": "lstmcli.kinds.series.kind:SeriesKind",
+    "labelled": "lstmcli.kinds.sequence.kind:LabelledKind",
+    "synthetic": "lstmcli.kinds.sequence.kind:SyntheticKind",
+}
+"""By name; a kind that comes with the tool is imported when it is first asked for."""
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known to every command, in this process."""
+    _kinds[kind.name] = kind
+
+
+def kind_named(name: str) -> Kind:
+    """ConfigError: there is no such kind."""
+    found = _kinds.get(name)
+    if found is None:
+        raise ConfigError(f"data.kind: there is no kind {name!r}", f"there are {', '.join(_kinds)}")
+    if isinstance(found, str):
+        module, _, made = found.partition(":")
+        found = _kinds[name] = getattr(import_module(module), made)()
+    return found
+
+
+def kind_of(config: Config) -> Kind:
+    """The kind of a run of this config."""
+    return kind_named(config.data.learned)
+
+
+def kinds() -> list[Kind]:
+    return [kind_named(name) for name in _kinds]
