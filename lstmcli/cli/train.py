@@ -57,8 +57,8 @@ def command(
     from lstmcli.run.launch import read_launch
 
     launch = read_launch()
-    if run is not None and not dry_run and launch.rank == 0 and not launch.restarts:
-        _check_name(run)
+    if run is not None and not dry_run and launch.size == 1 and not launch.restarts:
+        _check_name(run)  # several ranks find out together, or the others would wait for one that has gone
     config = _read(config_path, resumed, overrides)  # before torch is imported: errors come at once
     from lstmcli.run.execute import Job, execute, rehearse
     from lstmcli.run.telemetry.console import Console
