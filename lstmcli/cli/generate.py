@@ -100,8 +100,8 @@ def command(
     from lstmcli.api import Run, load
     from lstmcli.core.notices import notice
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
-    from lstmcli.kinds.text.clamp import parse_clamp
     from lstmcli.kinds.text.generate import GenerateOptions, escape_notices, notices
+    from lstmcli.kinds.text.sampling import parse_clamp
 
     checked = GenerateOptions(**options)
     clamps = [parse_clamp(each) for each in clamp or ()]

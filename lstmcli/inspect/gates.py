@@ -13,7 +13,7 @@ from lstmcli.core.errors import UsageError
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style, plain
 from lstmcli.core.tables import Table
 from lstmcli.engine.measures.gates import ALWAYS, QUANTILES, GateSums, LayerSums, add_all
-from lstmcli.inspect.characters import BLOCK, CharacterMeans, Effects
+from lstmcli.inspect.coloured import BLOCK, CharacterMeans, Effects
 from lstmcli.inspect.reading import cut, read
 from lstmcli.inspect.source import Reading, about, symbols_of, text_of, windows_of
 

@@ -1,11 +1,17 @@
 """How far back gradients reach in a trained model, what explains it, and the recurrence as a dynamical
-system; beside the same model before training, if asked."""
+system; beside the same model before training, if asked.
+
+A run's model as it was before its first update: the same weights, drawn again from the run's seed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, quantile
 
 from lstmcli.core.errors import UsageError
@@ -17,8 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lstmcli.core.tables import Table
+    from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.kinds.text.model import TextModel
     from lstmcli.kinds.text.trained import Run
+
 
 LAGS, STREAMS = 200, 128
 """As many as there are by default; for a longer window of training there are twice its lags."""
@@ -63,12 +72,12 @@ class GradientsFinding:
         return {"loss": loss, "layers": layers} | spectrum_values(view.spectrum)
 
     def tables(self) -> list[Table]:
-        from lstmcli.inspect.gradient_tables import tables
+        from lstmcli.inspect.gradient_views import tables
 
         return tables(self)
 
     def figures(self) -> dict[str, Figure]:
-        from lstmcli.inspect.gradient_figure import gradients_figure
+        from lstmcli.inspect.gradient_views import gradients_figure
 
         return {"gradients": gradients_figure(self)}
 
@@ -139,7 +148,6 @@ def inspect_gradients(
 
 
 def _of_text(run: Run, reading: Reading, lags: int | None, streams: int, initial: bool) -> GradientsFinding:
-    from lstmcli.inspect.initial import initial_text_model
 
     ids, where = text_of(run, reading)
     window = run.config.train.sequence_length
@@ -166,7 +174,6 @@ class _Progress:
 def _of_series(
     run: SeriesRun, reading: Reading, lags: int | None, streams: int, initial: bool
 ) -> GradientsFinding:
-    from lstmcli.inspect.initial import initial_series_model
 
     steps = run.config.data.context_length // run.config.forecast.patch_length
     windows = windows_of(run, replace(reading, tokens=max(2, streams * steps)))
@@ -178,3 +185,37 @@ def _of_series(
     unit = "steps" if run.config.forecast.patch_length == 1 else "patches"
     what = about(run, windows.name) | {"positions": len(rows.context), "unit": unit, "warm_up": 0}
     return GradientsFinding(what, steps, views)
+
+
+WEIGHTS = -1 + 2**31
+"""The step whose generators draw the weights of a run."""
+
+
+def initial_text_model(run: Run) -> TextModel:
+    from lstmcli.kinds.text.model import TextModel
+
+    cell, config = type(run.model.layers.layers[0].cell), run.config
+    with _weights_drawn(config.seed):
+        model = TextModel(config.model, run.vocabulary.size, cell, config.train.sequence_length)
+    return model.eval()
+
+
+def initial_series_model(run: SeriesRun) -> SeriesModel:
+    from lstmcli.core.notices import notice
+    from lstmcli.kinds.series.model import SeriesModel
+    from lstmcli.run.own_cell import cell_of_checkpoint
+
+    shape = run.model.shape
+    with cell_of_checkpoint(run.config.model.cell, run.checkpoint, notice), _weights_drawn(run.config.seed):
+        model = SeriesModel(run.config, shape)
+    return model.eval()
+
+
+@contextmanager
+def _weights_drawn(seed: int) -> Iterator[None]:
+    """While this is open, weights are drawn as at the start of a run with this seed."""
+    from lstmcli.run.state import seed_step
+
+    with torch.random.fork_rng(devices=[]):
+        seed_step(seed, WEIGHTS)
+        yield

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from lstmcli.inspect import characters
-from lstmcli.inspect.characters import FEWEST, NORMAL_95, CharacterMeans
+from lstmcli.inspect import coloured as characters
+from lstmcli.inspect.coloured import FEWEST, NORMAL_95, CharacterMeans
 
 G, B, V = 2, 3, 5
 

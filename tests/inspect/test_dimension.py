@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lstmcli.inspect.dimension import Covariance, effective_dimension
+from lstmcli.inspect.context import Covariance, effective_dimension
 
 
 def test_a_covariance_in_parts_is_that_of_all_values():

@@ -113,7 +113,7 @@ def test_a_curve_is_told_by_its_mean_and_its_band():
 
 def test_the_initial_model_is_the_one_that_training_began_with(trained_lab, monkeypatch):
     from lstmcli.api import load
-    from lstmcli.inspect.initial import initial_text_model
+    from lstmcli.inspect.gradients import initial_text_model
     from lstmcli.run.session import assemble
     from lstmcli.run.telemetry.console import Console
 

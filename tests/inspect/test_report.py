@@ -6,8 +6,8 @@ import re
 from html.parser import HTMLParser
 
 from lstmcli.core.tables import Table
-from lstmcli.inspect.curves import POINTS, curve, curves_figure
 from lstmcli.inspect.page import Section, page, picture, tables, text
+from lstmcli.inspect.report import POINTS, curve, curves_figure
 
 
 class Reader(HTMLParser):

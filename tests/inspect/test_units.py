@@ -9,7 +9,7 @@ import torch
 
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.moments import Correlations, Moments
-from lstmcli.inspect.tracking import UnitSums
+from lstmcli.inspect.features import UnitSums
 
 
 def slow_correlation(x, y):

@@ -1,4 +1,6 @@
-"""The gated recurrent unit, with the reset gate behind the recurrent product or before it."""
+"""Fewer gates than the LSTM: the gated recurrent unit (the reset gate behind the recurrent product or
+before it), JANET (the LSTM reduced to its forget gate), and recurrent networks without gates.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lstmcli.cells.base import FreeCell, GatedCell, State
-from lstmcli.cells.zoo.product import GateProduct
+from lstmcli.cells.zoo.multiplicative import GateProduct
 
 
 class GRU(GatedCell):
@@ -62,3 +64,59 @@ class ResetBeforeGRU(FreeCell):
         n = self.second(x_t, r * h).tanh()
         new = n + u * (h - n)
         return new, (new,), {"reset": r, "update": u, "candidate": n}
+
+
+class JANET(GatedCell):
+    """Just another network: a forget gate alone; what is written follows from what is forgotten.
+
+        s_t = W_f x_t + U_f h_{t-1} + b_f
+        f_t = sigmoid(s_t)
+        g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)
+        h_t = f_t * h_{t-1} + (1 - sigmoid(s_t - beta)) * g_t       beta = 1: writes more than it forgets
+
+    Source: van der Westhuizen and Lasenby 2018.
+    """
+
+    gates = ("forget", "cell")
+    beta: ClassVar[float] = 1.0
+
+    def pointwise(
+        self, z: tuple[Tensor, ...], state: State, *vectors: Tensor
+    ) -> tuple[State, tuple[Tensor, ...]]:
+        f, g = z[0].sigmoid(), z[1].tanh()
+        h = f * state[0] + (self.beta - z[0]).sigmoid() * g  # 1 - sigmoid(s - beta) = sigmoid(beta - s)
+        return (h,), (f, g)
+
+
+class RNN(GatedCell):
+    """The simple recurrent network.
+
+        h_t = tanh(W x_t + U h_{t-1} + b)
+
+    Source: Elman 1990. Equations are those of `torch.nn.RNN` (its two biases are one here).
+    """
+
+    gates = ("candidate",)
+
+    def pointwise(
+        self, z: tuple[Tensor, ...], state: State, *vectors: Tensor
+    ) -> tuple[State, tuple[Tensor, ...]]:
+        h = z[0].tanh()
+        return (h,), (h,)
+
+
+class ReluRNN(GatedCell):
+    """The simple recurrent network with rectified units; it wants `model.recurrent_init: identity`.
+
+        h_t = max(0, W x_t + U h_{t-1} + b)
+
+    Source: Le, Jaitly and Hinton 2015 (IRNN). Equations are those of `torch.nn.RNN` with relu.
+    """
+
+    gates = ("candidate",)
+
+    def pointwise(
+        self, z: tuple[Tensor, ...], state: State, *vectors: Tensor
+    ) -> tuple[State, tuple[Tensor, ...]]:
+        h = z[0].relu()
+        return (h,), (h,)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.cells.base import FreeCell, GatedCell, State
-from lstmcli.cells.zoo.product import GateProduct, start_uniform
+from lstmcli.cells.zoo.multiplicative import GateProduct, start_uniform
 
 
 class PeepholeLSTM(GatedCell):

@@ -11,8 +11,7 @@ from lstmcli.run.kind import Charts, Kind, Reading
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
-    from lstmcli.kinds.sequence.labelled_task import LabelledTask
-    from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
+    from lstmcli.kinds.sequence.task import LabelledTask, SyntheticTraining
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
@@ -55,7 +54,7 @@ class LabelledKind(SequenceKind):
     settings = SequenceKind.settings | {"model.pooling"}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
-        from lstmcli.kinds.sequence.labelled_task import LabelledTask
+        from lstmcli.kinds.sequence.task import LabelledTask
 
         return LabelledTask(config, on_progress, ranks)
 
@@ -81,7 +80,7 @@ class SyntheticKind(SequenceKind):
     writes = False
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
-        from lstmcli.kinds.sequence.synthetic_task import SyntheticTraining
+        from lstmcli.kinds.sequence.task import SyntheticTraining
 
         return SyntheticTraining(config, on_progress, ranks)
 

@@ -25,9 +25,8 @@ from lstmcli.kinds.files.cache import digest_of
 from lstmcli.kinds.files.sources import download, expanded, find_files
 from lstmcli.kinds.sequence.batch import Ints, SequenceBatch
 from lstmcli.kinds.sequence.batches import generator_of
-from lstmcli.kinds.sequence.builtin import package_lines
 from lstmcli.kinds.sequence.encoding import Encoding, Sequences
-from lstmcli.kinds.sequence.rows import SeriesRows, TextRows, read_groups, read_texts
+from lstmcli.kinds.sequence.rows import SeriesRows, TextRows, package_lines, read_groups, read_texts
 from lstmcli.kinds.text.vocabulary import Vocabulary, code_points
 
 if TYPE_CHECKING:

@@ -14,12 +14,11 @@ from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.tables import Table
 from lstmcli.engine.hardware import Hardware
 from lstmcli.kinds.text.dynamic import Dynamics, dynamic_losses
-from lstmcli.kinds.text.evaluate import evaluate_text, line_losses
+from lstmcli.kinds.text.evaluate import CANDIDATES, Temperatures, evaluate_text, line_losses
 from lstmcli.kinds.text.generate import prompt_ids
 from lstmcli.kinds.text.mixing import Cache, mix, ngram_losses
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.ngram import NGram, unigram_loss
-from lstmcli.kinds.text.temperature import CANDIDATES, Temperatures
 from lstmcli.kinds.text.vocabulary import Vocabulary
 
 LARGE = 10_000_000

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.text.clamp import Clamp, ClampedDecoder
 from lstmcli.kinds.text.decoder import LSTMDecoder, TorchDecoder
 from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_decoder
 from lstmcli.kinds.text.generate import GenerateOptions, Sample, generate
+from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder
 from lstmcli.kinds.text.vocabulary import Vocabulary
 from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun

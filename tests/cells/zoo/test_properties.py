@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
-from lstmcli.cells.zoo.lstm import LSTM
-from lstmcli.cells.zoo.normalized import LayerNormLSTM
-from lstmcli.cells.zoo.projection import ProjectionLSTM
+from lstmcli.cells.zoo.lstm import LSTM, LayerNormLSTM
+from lstmcli.cells.zoo.multiplicative import ProjectionLSTM
 from lstmcli.cells.zoo.variants import CoupledLSTM
 from lstmcli.cells.zoo.xlstm import SLSTM
 

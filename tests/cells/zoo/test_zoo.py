@@ -12,8 +12,7 @@ import torch
 from torch.autograd import gradcheck
 
 from lstmcli.cells import BUILT_IN, FreeCell, GatedCell, ScanCell, find_cell
-from lstmcli.cells.zoo.mogrifier import MogrifierLSTM
-from lstmcli.cells.zoo.projection import ProjectionLSTM
+from lstmcli.cells.zoo.multiplicative import MogrifierLSTM, ProjectionLSTM
 
 _spec = importlib.util.spec_from_file_location("references", Path(__file__).parent / "references.py")
 references = importlib.util.module_from_spec(_spec)

@@ -136,7 +136,7 @@ def test_series_are_ordered_by_time_scaled_by_training_and_cut_at_their_start(tm
 
 
 def test_the_built_in_table_has_several_packages():
-    from lstmcli.kinds.sequence.builtin import PACKAGES, package_lines
+    from lstmcli.kinds.sequence.rows import PACKAGES, package_lines
 
     rows = package_lines()
     assert set(rows.labels) == set(PACKAGES) and len(rows.texts) == len(set(rows.texts)) > 5000

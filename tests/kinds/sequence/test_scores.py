@@ -11,19 +11,28 @@ import torch
 
 from lstmcli.config.schema import Model
 from lstmcli.kinds.sequence.batches import generator_of, held_batches
-from lstmcli.kinds.sequence.bayes import grams_of, naive_bayes, summary_of
 from lstmcli.kinds.sequence.classes import (
     class_rows,
     confusion,
     cross_entropy,
+    grams_of,
     logits_of,
     macro_f1,
+    naive_bayes,
     probabilities,
+    summary_of,
 )
 from lstmcli.kinds.sequence.encoding import Sequences
-from lstmcli.kinds.sequence.evaluate import Answers, class_scores, collect, free_error
 from lstmcli.kinds.sequence.model import SequenceModel, SequenceShape, rows_of
-from lstmcli.kinds.sequence.report import by_distance, longest_accepted, score_length
+from lstmcli.kinds.sequence.report import (
+    Answers,
+    by_distance,
+    class_scores,
+    collect,
+    free_error,
+    longest_accepted,
+    score_length,
+)
 from lstmcli.kinds.sequence.synthetic import find_task
 
 

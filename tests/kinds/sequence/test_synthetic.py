@@ -10,7 +10,7 @@ import pytest
 from lstmcli.kinds.sequence.batch import every
 from lstmcli.kinds.sequence.batches import SyntheticBatches, generator_of, held_batches
 from lstmcli.kinds.sequence.synthetic import TASKS, find_task
-from lstmcli.kinds.sequence.synthetic.dyck import shapes
+from lstmcli.kinds.sequence.synthetic.languages import shapes
 
 COUNT = 40
 

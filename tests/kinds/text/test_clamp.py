@@ -8,10 +8,10 @@ import torch
 
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import UsageError
-from lstmcli.kinds.text.clamp import Clamp, ClampedDecoder, parse_clamp
 from lstmcli.kinds.text.decoder import TorchDecoder
 from lstmcli.kinds.text.decoders import decoder_of_model
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder, parse_clamp
 
 V, H = 9, 5
 CLAMPS = (Clamp(1, 3, 2.0), Clamp(0, 0, -1.5), Clamp(1, 4, 0.0))

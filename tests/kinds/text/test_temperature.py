@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import UsageError
-from lstmcli.kinds.text.evaluate import IGNORED, evaluate_text
+from lstmcli.kinds.text.evaluate import CANDIDATES, IGNORED, Temperatures, evaluate_text
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.report import Beside
-from lstmcli.kinds.text.temperature import CANDIDATES, Temperatures
 
 V = 5
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lstmcli.kinds.sequence.synthetic.adding import adding
-from lstmcli.kinds.sequence.synthetic.anbn import anbn
-from lstmcli.kinds.sequence.synthetic.copying import copying
-from lstmcli.kinds.sequence.synthetic.dyck import dyck
-from lstmcli.kinds.sequence.synthetic.parity import parity
-from lstmcli.kinds.sequence.synthetic.recall import recall
+from lstmcli.kinds.sequence.synthetic.languages import anbn, dyck
+from lstmcli.kinds.sequence.synthetic.memory import adding, copying, parity, recall
 from lstmcli.kinds.sequence.synthetic.task import SyntheticTask
 from lstmcli.kinds.sequence.synthetic.waves import sawtooth, sine
 
