@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lstmcli.core.errors import DataError
-from lstmcli.kinds.series.table.frequency import parse_frequency
-from lstmcli.kinds.series.table.grid import PERIODS, TimeGrid
+from lstmcli.kinds.series.table.grid import PERIODS, TimeGrid, parse_frequency
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 The way of the data, one module each:
 
+    scan.py        the bytes of a file: is it a whole table?
     table.py       files -> a frame; what a file can be wrong about, with its row and column
     roles.py       settings + column names -> what each column is (time, group, target, ...)
     times.py       text, numbers or several columns -> one time per row
-    frequency.py   times -> the step between them; a step's canonical name
-    grid.py        step + origin -> TimeGrid: tick k <-> a time, its label, its calendar
-    layouts.py     long, wide -> Stack: the series one after the other, on the grid, gaps as NaN
-    rows.py        layout rows -> Stack
+    grid.py        times -> the step between them; step + origin -> TimeGrid: tick k <-> a time
+    layouts.py     long, wide, rows -> Stack: the series one after the other, on the grid, gaps as NaN
     covariates.py  scaling and one-hot codes, fitted on the training part and kept
     splits.py      where training, validation and test end in each series
     panel.py       all of it in order: `prepare_series`, `read_series`

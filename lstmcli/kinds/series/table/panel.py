@@ -18,9 +18,8 @@ from lstmcli.core.progress import Progress, throttled
 from lstmcli.kinds.files.sources import download, expanded, find_files
 from lstmcli.kinds.series.table.covariates import coded_static, fit_scaler, fit_static, scaled
 from lstmcli.kinds.series.table.grid import TimeGrid
-from lstmcli.kinds.series.table.layouts import Stack, stack
+from lstmcli.kinds.series.table.layouts import Stack, continued, stack, stack_rows
 from lstmcli.kinds.series.table.roles import Roles, assign_roles
-from lstmcli.kinds.series.table.rows import continued, stack_rows
 from lstmcli.kinds.series.table.scan import Scan, scan
 from lstmcli.kinds.series.table.splits import split_ends
 from lstmcli.kinds.series.table.table import Table, columns_of, load, missing_column, sample
