@@ -72,7 +72,8 @@ class Data(Section):
     such as [store, item]."""
     frequency: str | None = None
     """series: the step between times, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y or 1i (whole numbers);
-    null: found from the times. Layout rows: what a step is (1h for M4 Hourly), if known."""
+    1b is Monday to Friday, `1d mon-sat` or `1h mon-fri 09:00-16:00` other weeks with gaps (the first and the
+    last step of a day); null: found from the times. Layout rows: what a step is (1h for M4), if known."""
     season: PositiveInt | None = None
     """series: steps of the main season (24 for hours, 12 for months), for the seasonal baselines and
     MASE; null: by the frequency."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.kinds.series.table.grid import find_week
 from lstmcli.kinds.series.table.panel import Panel, prepare_series
 from lstmcli.kinds.series.table.scan import Scan, scan
 from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
@@ -26,7 +27,15 @@ FEW_DOUBLED = 0.2
 MOST_KEYS = 8
 """Of so many columns pairs are tried as the names of series."""
 TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "t", "index", "step", "week", "month", "year")
-LENGTHS = {"s": (120, 30), "d": (56, 14), "w": (52, 13), "mo": (36, 12), "q": (16, 8), "y": (12, 6)}
+LENGTHS = {
+    "s": (120, 30),
+    "d": (56, 14),
+    "b": (40, 10),
+    "w": (52, 13),
+    "mo": (36, 12),
+    "q": (16, 8),
+    "y": (12, 6),
+}
 """Context and horizon by the unit of the frequency."""
 WORDS = {"hour": "1h", "dai": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
 """How names of files tell the frequency of layout rows."""
@@ -69,8 +78,7 @@ def propose_series(path: Path) -> Proposal:
     found = scan(path, lambda label, done, total: None, short_rows=True)
     head = sample(path, found, missing)
     parts = _parts(path, found, head, missing)
-    data = prepare_series(Data(kind="series", path=str(path), splits=[1.0], **parts.columns))
-    panel = data.panel
+    panel = _panel(path, parts.columns)
     if parts.columns["layout"] != "rows" and panel.grid is not None:
         parts.columns["frequency"] = panel.grid.frequency
     steps = int(np.median(panel.lengths))
@@ -95,9 +103,25 @@ def propose_series(path: Path) -> Proposal:
     )
 
 
+def _panel(path: Path, columns: dict[str, Any]) -> Panel:
+    """The series, on the week with gaps that their rows keep to, where they do."""
+    settings = Data(kind="series", path=str(path), splits=[1.0], **columns)
+    panel = prepare_series(settings).panel
+    grid = panel.grid
+    if grid is None or not grid.timed or grid.step.kind != "fixed":
+        return panel
+    rows = np.isfinite(panel.values).any(axis=1)
+    codes = np.repeat(np.arange(len(panel.names)), panel.lengths)
+    ticks = panel.starts[codes] + np.arange(len(codes)) - panel.offsets[codes]
+    week = find_week(grid.raw(ticks[rows]), codes[rows]) if not rows.all() else None
+    if week is None:
+        return panel
+    return prepare_series(settings.model_copy(update={"frequency": week.name})).panel
+
+
 def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
     """Context and horizon for the frequency, so short that training, validation and test fit in."""
-    unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency)
+    unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency.split(" ")[0])
     season = panel.season
     context, horizon = LENGTHS.get(unit, (96, 24))
     if unit in ("h", "m") and 1 < season <= 96:

@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.series.table.grid import Step, TimeGrid, find_step, month_day_of, parse_frequency
+from lstmcli.kinds.series.table.grid import (
+    Step,
+    TimeGrid,
+    find_step,
+    find_week,
+    month_day_of,
+    parse_frequency,
+)
 from lstmcli.kinds.series.table.roles import Roles
 from lstmcli.kinds.series.table.table import Table
 from lstmcli.kinds.series.table.times import read_times
@@ -190,7 +197,7 @@ def _check_duplicates(raw: Int, codes: Int, names: list[str], at: _Rows) -> None
 def _grid(
     raw: Int, codes: Int, integers: bool, step: Step | None, month_day: int | None, at: _Rows
 ) -> TimeGrid:
-    step = step or find_step(raw, codes, integers, at.place)
+    step = step or _found_step(raw, codes, integers, at)
     first = int(raw.min())
     if integers:
         return TimeGrid(step.name, first)
@@ -201,6 +208,17 @@ def _grid(
     if month_day is not None and not kept.split(raw)[1].any():
         return kept
     return TimeGrid(step.name, origin, month_day_of(raw))
+
+
+def _found_step(raw: Int, codes: Int, integers: bool, at: _Rows) -> Step:
+    try:
+        return find_step(raw, codes, integers, at.place)
+    except DataError:
+        week = None if integers else find_week(raw, codes)
+        if week is None:
+            raise
+        notice(f"rows keep to some days or hours of the week: steps of {week.name} (data.frequency)")
+        return week
 
 
 def _filled(
@@ -228,8 +246,11 @@ def _filled(
             "correct the time there, or set a longer data.frequency",
         )
     if gaps:
+        week = find_week(grid.raw(ticks), codes) if grid.timed and grid.step.kind == "fixed" else None
+        better = f"; `data.frequency: {week.name}` has only the days and hours that have rows" if week else ""
         notice(
             f"{gaps:,} steps have no row: filled as missing ({len(codes):,} rows, steps of {grid.frequency})"
+            + better
         )
     places = offsets[codes] + ticks - starts[codes] if gaps else None
 
