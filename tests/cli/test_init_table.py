@@ -120,10 +120,10 @@ def test_real_tables(lab, name, layout):
     assert config.data.target is None or "No" not in config.data.target
 
 
-def test_a_packed_table_is_no_text(lab):
+def test_a_damaged_archive_is_no_text(lab):
     for name, head, advice in (
         ("t.csv.gz", b"\x1f\x8b", "gunzip"),
-        ("t.csv.zst", b"\x28\xb5\x2f\xfd", "zstd -d"),
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd", "unzstd"),
     ):
         (lab.folder / name).write_bytes(head + bytes(20))
         refused = lab.lstm("init", name)

@@ -14,10 +14,10 @@ import numpy as np
 from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.kinds.series.table.grid import find_week
-from lstmcli.kinds.series.table.panel import Panel, prepare_series
-from lstmcli.kinds.series.table.scan import Scan, scan
+from lstmcli.kinds.series.table.panel import Panel, prepare_series, scanned
+from lstmcli.kinds.series.table.scan import Scan
 from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
-from lstmcli.kinds.series.table.times import PARTS, parse_text, whole_numbers
+from lstmcli.kinds.series.table.times import PARTS, are_times, parse_text, whole_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,8 +74,9 @@ def propose_series(path: Path) -> Proposal:
 
     DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
     """
-    missing = Data.model_fields["missing"].get_default(call_default_factory=True)
-    found = scan(path, lambda label, done, total: None, short_rows=True)
+    settings = Data(kind="series", path=str(path))
+    missing = settings.missing
+    found = scanned(path, settings, lambda label, done, total: None, short_rows=True)
     head = sample(path, found, missing)
     parts = _parts(path, found, head, missing)
     panel = _panel(path, parts.columns)
@@ -144,7 +145,7 @@ def _parts(path: Path, found: Scan, head: pl.DataFrame, missing: list[str]) -> _
         return _rows(path, head)
     free = [name for name in head.columns if name not in time]
     numeric = [name for name in free if name in set(numeric_columns(head))]
-    frame = load(path, found, head.columns, [], missing, time).frame
+    frame = load(path, found, head.columns, numeric, missing, time).frame
     columns: dict[str, Any] = {"layout": "wide", "time": time[0] if len(time) == 1 else time}
     static: list[str] = []
     if frame.select(time).n_unique() < len(frame):
@@ -184,6 +185,9 @@ def time_columns(head: pl.DataFrame) -> list[str]:
         column = by_name.get(name)
         if column is not None and head[column].null_count() == 0 and whole_numbers(head[column]) is not None:
             return [column]
+    first = head.to_series(0)
+    if first.null_count() == 0 and (numbers := whole_numbers(first)) is not None and are_times(numbers):
+        return [head.columns[0]]
     return []
 
 
@@ -208,6 +212,7 @@ def _rows(path: Path, head: pl.DataFrame) -> _Parts:
     steps = names[1:] if first_is_name else names
     numbers = [re.sub(r"^\D*", "", name) for name in steps]
     numbered = len(steps) >= 4 and all(text.isdigit() for text in numbers)
+    numbered &= first_is_name or len(steps) > len(head)  # a column for each step, not a row
     if not numbered and not (first_is_name and len(steps) >= 8):
         raise UsageError(
             f"{path}: no column of times was found, and the rows do not look like one series each",

@@ -102,6 +102,15 @@ def _coded(numbers: Int) -> tuple[Int, str] | None:
     return None
 
 
+def are_times(numbers: Int) -> bool:
+    """Whether whole numbers can hardly be anything but dates (20201231) or Unix times."""
+    dates = (numbers >= 18_000_101) & (numbers <= 22_001_231)
+    parts = [numbers // 10_000, numbers // 100 % 100, numbers % 100]
+    return bool(dates.all() and _first_wrong(parts) is None) or bool(
+        (numbers > 1e9).all() and _coded(numbers)
+    )
+
+
 def _stored(column: pl.Series, table: Table, name: str) -> Int:
     """Microseconds since 1970 of dates and timestamps as a Parquet file stores them. By arithmetic: for what
     lies outside the calendar the library ends in a panic."""
