@@ -45,7 +45,8 @@ class Data(Section):
     level: Literal["characters", "bytes"] = "characters"
     """What a symbol is: a Unicode character, or a raw byte (then anything at all can be read)."""
     encoding: str | None = None
-    """text: the encoding of the files, as Python's codecs name it, such as utf-16; null: UTF-8."""
+    """text, series: the encoding of the files, as Python's codecs name it, such as utf-16; null: UTF-8, and
+    of tables what they seem to be."""
     newlines: Literal["keep", "unix"] = "keep"
     """text: line ends as they are (CRLF is two symbols), or each one line feed."""
     normalize: Literal["none", "NFC", "NFD", "NFKC", "NFKD"] = "none"
@@ -72,7 +73,8 @@ class Data(Section):
     such as [store, item]."""
     frequency: str | None = None
     """series: the step between times, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y or 1i (whole numbers);
-    null: found from the times. Layout rows: what a step is (1h for M4 Hourly), if known."""
+    1b is Monday to Friday, `1d mon-sat` or `1h mon-fri 09:00-16:00` other weeks with gaps (the first and the
+    last step of a day); null: found from the times. Layout rows: what a step is (1h for M4), if known."""
     season: PositiveInt | None = None
     """series: steps of the main season (24 for hours, 12 for months), for the seasonal baselines and
     MASE; null: by the frequency."""
@@ -83,6 +85,12 @@ class Data(Section):
     """series: further numeric columns that are seen up to the forecast's origin."""
     static: list[str] = Field(default=[])
     """series: columns that are constant within a group; numbers, or text taken as categories."""
+    header: bool | None = None
+    """series: whether the first row has names of columns; null: found. Without one they are column1, ..."""
+    decimal: Literal[".", ","] | None = None
+    """series: the decimal mark of a CSV; null: found from all numbers, and an error where both would fit."""
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    """series: what stands between thousands; null: found, too."""
     missing: list[str] = Field(default=[*MISSING])
     """series: texts that stand for a missing value."""
     context_length: PositiveInt = 96

@@ -10,14 +10,14 @@ READING = ("encoding", "newlines", "normalize")
 TEXT = ("level", "min_count", "separator", *READING)
 SERIES = (
     "layout", "time", "dayfirst", "target", "group", "frequency", "season", "known", "past", "static",
-    "missing", "context_length", "horizon", "val_length", "test_length",
+    "header", "decimal", "thousands", "missing", "context_length", "horizon", "val_length", "test_length",
 )  # fmt: skip
 SYNTHETIC = ("task", "length", "symbols", "train_length")
 LABELLED = ("label", "max_length")
 
 ALLOWED = {
     "text": {*FILES, *TEXT, *LABELLED, "text"},
-    "series": {*FILES, *SERIES, *LABELLED} - {"source", "val_path"},
+    "series": {*FILES, *SERIES, *LABELLED, "encoding"} - {"source", "val_path"},
     "synthetic": {*SYNTHETIC},
 }
 OWNERS = {name: [kind for kind, names in ALLOWED.items() if name in names] for name in
@@ -26,7 +26,7 @@ OWNERS = {name: [kind for kind, names in ALLOWED.items() if name in names] for n
 TASKS_WITH_SYMBOLS = ("copy", "recall", "dyck")
 FORECASTING = (
     "context_length", "horizon", "val_length", "test_length", "known", "past", "static", "season", "layout",
-    "frequency", "test_path",
+    "frequency", "test_path", "header", "decimal", "thousands",
 )  # fmt: skip
 """Settings of series that have no place where whole series are classified."""
 

@@ -120,10 +120,10 @@ def test_real_tables(lab, name, layout):
     assert config.data.target is None or "No" not in config.data.target
 
 
-def test_a_packed_table_is_no_text(lab):
+def test_a_damaged_archive_is_no_text(lab):
     for name, head, advice in (
         ("t.csv.gz", b"\x1f\x8b", "gunzip"),
-        ("t.csv.zst", b"\x28\xb5\x2f\xfd", "zstd -d"),
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd", "unzstd"),
     ):
         (lab.folder / name).write_bytes(head + bytes(20))
         refused = lab.lstm("init", name)
@@ -171,3 +171,25 @@ def test_the_written_file_is_plain_yaml(lab):
     (lab.folder / "t.csv").write_text("time,v\n" + rows)
     assert lab.lstm("init", "t.csv").code == 0
     assert set(yaml.safe_load((lab.folder / "t.yaml").read_text())) >= {"data", "forecast", "model", "train"}
+
+
+@pytest.mark.parametrize(
+    ("there", "frequency"),
+    [
+        (lambda t: t.weekday() < 5, "1b"),
+        (lambda t: t.weekday() != 6, "1d mon-sat"),
+        (lambda t: t.weekday() in (0, 2, 4), "1d mon,wed,fri"),
+        (lambda t: t.weekday() < 5 and t.day != 25, "1b"),  # and a holiday a month
+        (lambda t: True, "1d"),
+        (lambda t: t.day % 5 > 0, "1d"),  # gaps that are not of the week
+    ],
+)
+def test_weeks_with_gaps(lab, there, frequency):
+    rows = "".join(f"{t:%Y-%m-%d},{n % 9}\n" for n, t in enumerate(stamps(150, days=1)) if there(t))
+    assert proposed(lab, "date,v\n" + rows).data.frequency == frequency
+
+
+def test_hours_in_which_something_is_open(lab):
+    there = [t for t in stamps(2400, minutes=30) if t.weekday() < 5 and 9 <= t.hour < 17]
+    config = proposed(lab, "date,v\n" + "".join(f"{t},{n % 9}\n" for n, t in enumerate(there)))
+    assert config.data.frequency == "30m mon-fri 09:00-16:30" and config.data.horizon <= 16

@@ -13,10 +13,11 @@ import numpy as np
 
 from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, UsageError
-from lstmcli.kinds.series.table.panel import Panel, prepare_series
-from lstmcli.kinds.series.table.scan import Scan, scan
+from lstmcli.kinds.series.table.grid import find_week
+from lstmcli.kinds.series.table.panel import Panel, prepare_series, scanned
+from lstmcli.kinds.series.table.scan import Scan
 from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
-from lstmcli.kinds.series.table.times import PARTS, parse_text, whole_numbers
+from lstmcli.kinds.series.table.times import PARTS, are_times, parse_text, whole_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +27,15 @@ FEW_DOUBLED = 0.2
 MOST_KEYS = 8
 """Of so many columns pairs are tried as the names of series."""
 TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "t", "index", "step", "week", "month", "year")
-LENGTHS = {"s": (120, 30), "d": (56, 14), "w": (52, 13), "mo": (36, 12), "q": (16, 8), "y": (12, 6)}
+LENGTHS = {
+    "s": (120, 30),
+    "d": (56, 14),
+    "b": (40, 10),
+    "w": (52, 13),
+    "mo": (36, 12),
+    "q": (16, 8),
+    "y": (12, 6),
+}
 """Context and horizon by the unit of the frequency."""
 WORDS = {"hour": "1h", "dai": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
 """How names of files tell the frequency of layout rows."""
@@ -65,12 +74,12 @@ def propose_series(path: Path) -> Proposal:
 
     DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
     """
-    missing = Data.model_fields["missing"].get_default(call_default_factory=True)
-    found = scan(path, lambda label, done, total: None, short_rows=True)
+    settings = Data(kind="series", path=str(path))
+    missing = settings.missing
+    found = scanned(path, settings, lambda label, done, total: None, short_rows=True)
     head = sample(path, found, missing)
     parts = _parts(path, found, head, missing)
-    data = prepare_series(Data(kind="series", path=str(path), splits=[1.0], **parts.columns))
-    panel = data.panel
+    panel = _panel(path, parts.columns)
     if parts.columns["layout"] != "rows" and panel.grid is not None:
         parts.columns["frequency"] = panel.grid.frequency
     steps = int(np.median(panel.lengths))
@@ -95,9 +104,25 @@ def propose_series(path: Path) -> Proposal:
     )
 
 
+def _panel(path: Path, columns: dict[str, Any]) -> Panel:
+    """The series, on the week with gaps that their rows keep to, where they do."""
+    settings = Data(kind="series", path=str(path), splits=[1.0], **columns)
+    panel = prepare_series(settings).panel
+    grid = panel.grid
+    if grid is None or not grid.timed or grid.step.kind != "fixed":
+        return panel
+    rows = np.isfinite(panel.values).any(axis=1)
+    codes = np.repeat(np.arange(len(panel.names)), panel.lengths)
+    ticks = panel.starts[codes] + np.arange(len(codes)) - panel.offsets[codes]
+    week = find_week(grid.raw(ticks[rows]), codes[rows]) if not rows.all() else None
+    if week is None:
+        return panel
+    return prepare_series(settings.model_copy(update={"frequency": week.name})).panel
+
+
 def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
     """Context and horizon for the frequency, so short that training, validation and test fit in."""
-    unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency)
+    unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency.split(" ")[0])
     season = panel.season
     context, horizon = LENGTHS.get(unit, (96, 24))
     if unit in ("h", "m") and 1 < season <= 96:
@@ -120,7 +145,7 @@ def _parts(path: Path, found: Scan, head: pl.DataFrame, missing: list[str]) -> _
         return _rows(path, head)
     free = [name for name in head.columns if name not in time]
     numeric = [name for name in free if name in set(numeric_columns(head))]
-    frame = load(path, found, head.columns, [], missing, time).frame
+    frame = load(path, found, head.columns, numeric, missing, time).frame
     columns: dict[str, Any] = {"layout": "wide", "time": time[0] if len(time) == 1 else time}
     static: list[str] = []
     if frame.select(time).n_unique() < len(frame):
@@ -160,6 +185,9 @@ def time_columns(head: pl.DataFrame) -> list[str]:
         column = by_name.get(name)
         if column is not None and head[column].null_count() == 0 and whole_numbers(head[column]) is not None:
             return [column]
+    first = head.to_series(0)
+    if first.null_count() == 0 and (numbers := whole_numbers(first)) is not None and are_times(numbers):
+        return [head.columns[0]]
     return []
 
 
@@ -184,6 +212,7 @@ def _rows(path: Path, head: pl.DataFrame) -> _Parts:
     steps = names[1:] if first_is_name else names
     numbers = [re.sub(r"^\D*", "", name) for name in steps]
     numbered = len(steps) >= 4 and all(text.isdigit() for text in numbers)
+    numbered &= first_is_name or len(steps) > len(head)  # a column for each step, not a row
     if not numbered and not (first_is_name and len(steps) >= 8):
         raise UsageError(
             f"{path}: no column of times was found, and the rows do not look like one series each",

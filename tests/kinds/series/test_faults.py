@@ -32,9 +32,9 @@ def message(table, text, **settings):
         (b"t,v,w\n2020-01-01,1\n2020-01-02,2,3,4\n", "row 2 (line 2) has 2 fields"),
         (b't,v\n"2020-01-01",1\n"2020-01-02\n', "(line 3)"),
         (b"t,v,v\n1,2,3\n", "columns 2 and 3 are both called 'v'"),
-        (b"t,v\n2020-01-01,1\n2020-01-02,caf\xe9\n", "not valid UTF-8 at byte offset 31 (line 3)"),
+        (b"t,v\n2020-01-01,1\n2020-01-02,caf\xf7\xb8\n", "not valid UTF-8 at byte offset 31 (line 3)"),
         (b"t,v\n2020-01-01,1\n\x002020-01-02,2\n", "NUL in line 3"),
-        ("t,v\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("t,v\n1,2\n".encode("utf-16")[:-1], "is not utf-16"),
         (b"\x1f\x8b rest", "gunzip"),
         (b"PK\x03\x04 rest", "export the sheet as CSV"),
         (b"PAR1 and nothing that is Parquet", "damaged"),
@@ -79,7 +79,10 @@ def test_text_in_a_column_of_numbers(table):
     rows = GOOD.replace(",17\n", ",n/v\n")
     found = message(table, rows)
     assert "table.csv, row 19: column v: 'n/v' is not a number" in found and "data.missing" in found
-    assert "decimals with a point" in message(table, GOOD.replace(",17\n", ',"1,5"\n'))
+    mixed = message(
+        table, GOOD.replace(",17\n", ',"1,5"\n').replace(",16\n", ",1.5\n").replace(",15", ",2.5")
+    )
+    assert "row 19: column v: '1,5' is not a number" in mixed and "data.decimal" in mixed
     settings = table(rows, time="t", missing=["n/v"])
     assert prepare_series(settings).summary["missing"] == pytest.approx(1 / 24)
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lstmcli.core.errors import DataError
-from lstmcli.kinds.series.table.frequency import parse_frequency
-from lstmcli.kinds.series.table.grid import PERIODS, TimeGrid
+from lstmcli.kinds.series.table.grid import PERIODS, TimeGrid, parse_frequency
 
 
 @pytest.mark.parametrize(
@@ -117,3 +116,33 @@ def test_no_calendar_without_times():
         grid.calendar([0], ["hour"])
     with pytest.raises(DataError, match="no calendar feature hours"):
         TimeGrid("1h", datetime(2020, 1, 1)).calendar([0], ["hours"])
+
+
+WEEKS = [
+    ("1b", "1b", 5, ["2020-01-03", "2020-01-06"]),
+    ("B", "1b", 5, ["2020-01-03", "2020-01-06"]),
+    ("1d mon-sat", "1d mon-sat", 6, ["2020-01-03", "2020-01-04"]),
+    ("d fri,mon", "1d mon,fri", 2, ["2020-01-03", "2020-01-06"]),
+    ("d sun-fri", "1d mon-fri,sun", 6, ["2020-01-03", "2020-01-05"]),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "season", "labels"), WEEKS)
+def test_weeks_with_gaps(text, name, season, labels):
+    grid = TimeGrid(text, datetime(2020, 1, 3))
+    assert parse_frequency(grid.frequency) == parse_frequency(text)
+    assert (grid.season, grid.labels([0, 1])) == (season, labels)
+    ticks = np.arange(-40, 400)
+    np.testing.assert_array_equal(grid.ticks(grid.times(ticks)), ticks)
+    assert len(set(grid.raw(ticks) // 86_400_000_000 % 7)) == season
+
+
+def test_hours_of_a_week():
+    name = "1h mon-fri 09:00-16:00; sat 09:00-11:00"
+    grid = TimeGrid(name, datetime(2020, 1, 3, 16, 30))
+    assert (grid.frequency, grid.season) == (name, 7)
+    assert grid.labels([1, 3, 4]) == ["2020-01-04 09:30:00", "2020-01-04 11:30:00", "2020-01-06 09:30:00"]
+    ticks = np.arange(-90, 500)
+    np.testing.assert_array_equal(grid.ticks(grid.times(ticks)), ticks)
+    with pytest.raises(DataError, match="not on the grid"):
+        grid.ticks(np.array(["2020-01-04T12:30:00"], dtype="datetime64[us]"))

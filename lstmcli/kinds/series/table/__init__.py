@@ -2,13 +2,13 @@
 
 The way of the data, one module each:
 
+    scan.py        the bytes of a file: packing, encoding, separator, header; is it a whole table?
+    numbers.py     all columns of a CSV -> the one way in which its numbers are written
     table.py       files -> a frame; what a file can be wrong about, with its row and column
     roles.py       settings + column names -> what each column is (time, group, target, ...)
     times.py       text, numbers or several columns -> one time per row
-    frequency.py   times -> the step between them; a step's canonical name
-    grid.py        step + origin -> TimeGrid: tick k <-> a time, its label, its calendar
-    layouts.py     long, wide -> Stack: the series one after the other, on the grid, gaps as NaN
-    rows.py        layout rows -> Stack
+    grid.py        times -> the step between them; step + origin -> TimeGrid: tick k <-> a time
+    layouts.py     long, wide, rows -> Stack: the series one after the other, on the grid, gaps as NaN
     covariates.py  scaling and one-hot codes, fitted on the training part and kept
     splits.py      where training, validation and test end in each series
     panel.py       all of it in order: `prepare_series`, `read_series`
@@ -18,7 +18,10 @@ The way of the data, one module each:
 Rules
 - Rows in messages count from 1, the header's row included (a record that holds line breaks is one
   row); a Parquet file has no header, its first row is row 1. Blank lines of a CSV are skipped.
-- CSV is UTF-8 with a header, separated by commas, semicolons or tabs, whichever the header has most.
+- A CSV is read as it is where it is UTF-8 with line feeds; else it is made so in memory, with a notice. Its
+  fields are between the mark that divides all of the first lines alike.
+- Numbers are written in one way in the whole table. Where all of them allow two, a comma between fields is
+  no decimal comma and a semicolon speaks for one; else the table is refused (numbers.py).
 - A column is of numbers if at least 90 % of what is not missing in the first 10,000 rows is; any text
   further down in it is an error. Infinities are errors; missing values and NaN are NaN.
 - Times are ISO dates and timestamps with `-`, `/` or `.` in the date, year first. An offset or `Z`

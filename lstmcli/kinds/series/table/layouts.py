@@ -1,4 +1,4 @@
-"""A table of times (long or wide) becomes a Stack: the series one after the other, on their grid."""
+"""A table becomes a Stack: the series one after the other, on their grid where there are times."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import numpy.typing as npt
 
 from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.series.table.frequency import Step, find_step, month_day_of, parse_frequency
-from lstmcli.kinds.series.table.grid import TimeGrid
+from lstmcli.kinds.series.table.grid import (
+    Step,
+    TimeGrid,
+    find_step,
+    find_week,
+    month_day_of,
+    parse_frequency,
+)
 from lstmcli.kinds.series.table.roles import Roles
 from lstmcli.kinds.series.table.table import Table
 from lstmcli.kinds.series.table.times import read_times
@@ -191,7 +197,7 @@ def _check_duplicates(raw: Int, codes: Int, names: list[str], at: _Rows) -> None
 def _grid(
     raw: Int, codes: Int, integers: bool, step: Step | None, month_day: int | None, at: _Rows
 ) -> TimeGrid:
-    step = step or find_step(raw, codes, integers, at.place)
+    step = step or _found_step(raw, codes, integers, at)
     first = int(raw.min())
     if integers:
         return TimeGrid(step.name, first)
@@ -202,6 +208,17 @@ def _grid(
     if month_day is not None and not kept.split(raw)[1].any():
         return kept
     return TimeGrid(step.name, origin, month_day_of(raw))
+
+
+def _found_step(raw: Int, codes: Int, integers: bool, at: _Rows) -> Step:
+    try:
+        return find_step(raw, codes, integers, at.place)
+    except DataError:
+        week = None if integers else find_week(raw, codes)
+        if week is None:
+            raise
+        notice(f"rows keep to some days or hours of the week: steps of {week.name} (data.frequency)")
+        return week
 
 
 def _filled(
@@ -229,8 +246,11 @@ def _filled(
             "correct the time there, or set a longer data.frequency",
         )
     if gaps:
+        week = find_week(grid.raw(ticks), codes) if grid.timed and grid.step.kind == "fixed" else None
+        better = f"; `data.frequency: {week.name}` has only the days and hours that have rows" if week else ""
         notice(
             f"{gaps:,} steps have no row: filled as missing ({len(codes):,} rows, steps of {grid.frequency})"
+            + better
         )
     places = offsets[codes] + ticks - starts[codes] if gaps else None
 
@@ -300,3 +320,78 @@ def _test_starts(
     result = lengths.copy()
     np.minimum.at(result, codes[test], steps[test])
     return result
+
+
+# --- layout rows: one series per row, without times -------------------------------------------------
+
+
+def stack_rows(table: Table, roles: Roles, frequency: str | None) -> Stack:
+    """Series of unequal length; what is missing at the right end is beyond the series."""
+    names = row_names(table, roles.group)
+    cells = table.frame.select(roles.targets).to_numpy().astype(np.float64)  # (S, steps)
+    observed = ~np.isnan(cells)
+    steps = cells.shape[1]
+    lengths = np.where(observed.any(axis=1), steps - observed[:, ::-1].argmax(axis=1), 0)
+    lengths = np.maximum(lengths, 1)  # a series without a value stays, to be named and left out with others
+    values = cells[np.arange(steps) < lengths[:, None]][:, None]
+    static = [
+        table.frame[name].to_list() if name in roles.text else table.frame[name].to_numpy().astype(np.float64)
+        for name in roles.static
+    ]
+    nothing = np.zeros((len(values), 0))
+    return Stack(
+        values,
+        nothing,
+        nothing,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.zeros(len(names), dtype=np.int64),
+        names,
+        None if frequency is None else TimeGrid(frequency, 1),
+        static,
+        lengths.astype(np.int64),
+        len(names),
+        0,
+    )
+
+
+def row_names(table: Table, group: list[str]) -> list[str]:
+    """The names of the rows' series: their numbers where no column names them."""
+    if not group:
+        return [str(number + 1) for number in range(len(table.frame))]
+    column = series_names(table, group)
+    if column.n_unique() < len(column):
+        row = int((~column.is_first_distinct()).arg_max() or 0)
+        raise DataError(
+            f"{table.place(row)}: a second row for series {column[row]!r}", "give each series one row"
+        )
+    return [str(name) for name in column.to_list()]
+
+
+def continued(stacked: Stack, test: Stack) -> Stack:
+    """Layout rows: the test table's values behind the last observed ones of the same series."""
+    position = {name: number for number, name in enumerate(stacked.names)}
+    unknown = [name for name in test.names if name not in position]
+    if unknown:
+        raise DataError(
+            f"data.test_path has the series {unknown[0]!r}, which data.path has not",
+            "remove it, or rename it",
+        )
+    pieces: list[Float] = []
+    tails = {position[name]: number for number, name in enumerate(test.names)}
+    for number in range(len(stacked.names)):
+        pieces.append(stacked.values[stacked.offsets[number] : stacked.offsets[number + 1]])
+        if number in tails:
+            tail = tails[number]
+            pieces.append(test.values[test.offsets[tail] : test.offsets[tail + 1]])
+    if len(tails) < len(stacked.names):
+        notice(f"{len(stacked.names) - len(tails):,} series have no row in data.test_path: they have no test")
+    before = np.diff(stacked.offsets)
+    lengths = before.copy()
+    lengths[list(tails)] += np.diff(test.offsets)[list(tails.values())]
+    values = np.concatenate(pieces)
+    nothing = np.zeros((len(values), 0))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Stack(
+        values, nothing, nothing, offsets, stacked.starts, stacked.names, stacked.grid, stacked.static,
+        before, stacked.rows, stacked.gaps,
+    )  # fmt: skip

@@ -18,12 +18,11 @@ from lstmcli.core.progress import Progress, throttled
 from lstmcli.kinds.files.sources import download, expanded, find_files
 from lstmcli.kinds.series.table.covariates import coded_static, fit_scaler, fit_static, scaled
 from lstmcli.kinds.series.table.grid import TimeGrid
-from lstmcli.kinds.series.table.layouts import Stack, stack
+from lstmcli.kinds.series.table.layouts import Stack, continued, stack, stack_rows
 from lstmcli.kinds.series.table.roles import Roles, assign_roles
-from lstmcli.kinds.series.table.rows import continued, stack_rows
 from lstmcli.kinds.series.table.scan import Scan, scan
 from lstmcli.kinds.series.table.splits import split_ends
-from lstmcli.kinds.series.table.table import Table, columns_of, load, missing_column, sample
+from lstmcli.kinds.series.table.table import Table, columns_of, load, missing_column, sample, with_style
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Data
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 Int = npt.NDArray[np.int64]
 FORMAT = 1
 READING = ("layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing")
-DIALECT = ("dayfirst",)
+DIALECT = ("dayfirst", "encoding", "header", "decimal", "thousands")
 """Settings of reading that count only where they are given, so that older runs know their data."""
 SPLITTING = ("splits", "val_length", "test_length")
 
@@ -123,7 +122,7 @@ def prepare_series(settings: Data, progress: Progress | None = None) -> SeriesDa
     panel = _panel(stacked, reading)
     summary = {
         "files": len(scans),
-        "bytes": sum(found.bytes for found in scans),
+        "bytes": sum(found.size for found in scans),
         **_summary(panel, stacked, parts),
         "seconds": time.perf_counter() - started,
     }
@@ -217,7 +216,13 @@ def _main_files(settings: Data, report: Progress) -> list[Path]:
 
 def _scans(paths: list[Path], settings: Data, report: Progress, layout: str | None) -> list[Scan]:
     rows = (layout or settings.layout) == "rows" or (settings.layout == "auto" and settings.time is None)
-    return [scan(path, report, short_rows=rows) for path in paths]
+    return [scanned(path, settings, report, short_rows=rows) for path in paths]
+
+
+def scanned(path: Path, settings: Data, report: Progress, short_rows: bool) -> Scan:
+    """What the bytes of a table tell, read as the settings say, and the way of its numbers."""
+    found = scan(path, report, short_rows, settings.encoding, settings.header)
+    return with_style(path, found, settings.missing, settings.decimal, settings.thousands)
 
 
 def _check_sha256(settings: Data, files: list[Path], scans: list[Scan]) -> None:

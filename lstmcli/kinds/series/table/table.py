@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.notices import notice
 from lstmcli.kinds.files.reading import opened
-from lstmcli.kinds.series.table.scan import Scan, find_ragged
+from lstmcli.kinds.series.table.numbers import PLAIN, find_style, is_doubtful, parse, units
+from lstmcli.kinds.series.table.scan import Scan, find_ragged, quiet_stderr
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,7 +86,46 @@ def sample(path: Path, found: Scan, missing: list[str]) -> pl.DataFrame:
     head = _read_csv(path, found, missing, {}, SAMPLE_ROWS)
     if all(column.null_count() == len(column) for column in head):
         raise no_rows(path)
-    return head
+    return head.with_columns([_read_as_numbers(column, found) for column in head])
+
+
+def _read_as_numbers(column: pl.Series, found: Scan) -> pl.Series:
+    """A column of the sample, as numbers where only the table's style tells that it is of them."""
+    if is_numeric(column) or not is_doubtful(column):
+        return column
+    numbers = parse(column, found.style)
+    given = column.len() - column.null_count()
+    return numbers if column.len() - numbers.null_count() >= NUMERIC_SHARE * given else column
+
+
+def with_style(
+    path: Path, found: Scan, missing: list[str], decimal: str | None = None, thousands: str | None = None
+) -> Scan:
+    """The scan with the way in which the table's numbers are written, and a notice where that is not the
+    usual one. ``decimal``, ``thousands``: as `data` states them. DataError: it cannot be told."""
+    if found.parquet:
+        return found
+    stated = decimal is not None or thousands is not None
+    head = _read_csv(path, found, missing, {}, SAMPLE_ROWS)
+    if not stated and not any(is_doubtful(column) for column in head):
+        return found
+    return _styled(path, found, missing, head.columns, decimal, thousands)
+
+
+def _styled(
+    path: Path, found: Scan, missing: list[str], columns: list[str],
+    decimal: str | None = None, thousands: str | None = None,
+) -> Scan:  # fmt: skip
+    """The style by all rows of these columns."""
+    frame = _read_csv(path, found, missing, {}, None).select(columns)
+    try:
+        style = find_style(list(frame), found.separator, decimal, thousands)
+    except DataError as error:
+        row, _, told = error.message.partition("\0")
+        raise DataError(f"{path}, row {int(row) + found.skipped + 1}: {told}", error.hint) from None
+    if style != PLAIN and decimal is None and thousands is None:
+        notice(f"{path}: numbers are read with {style} (data.decimal, data.thousands)")
+    return replace(found, style=style, whole=True)
 
 
 def numeric_columns(frame: pl.DataFrame) -> list[str]:
@@ -115,7 +154,7 @@ def load(
     frame = (
         _load_parquet(path, columns) if found.parquet else _load_csv(path, found, columns, numeric, missing)
     )
-    rows = np.arange(len(frame), dtype=np.int64) + (1 if found.parquet else 2)
+    rows = np.arange(len(frame), dtype=np.int64) + (1 if found.parquet else found.skipped + 1)
     if texts and not found.parquet and frame[texts[0]].null_count():
         import polars as pl
 
@@ -124,7 +163,26 @@ def load(
     if len(frame) == 0:
         raise no_rows(path)
     table = Table(frame, rows, np.zeros(len(frame), dtype=np.int32), [path])
-    return Table(_as_numbers(table, numeric), table.rows, table.files, table.paths)
+    try:
+        numbers = _as_numbers(table, numeric, found)
+    except DataError:  # of a number that the sample did not have
+        again = found if found.parquet or found.whole else _styled(path, found, missing, numeric)
+        if again.style == found.style:
+            raise
+        return load(path, again, columns, numeric, missing, texts)
+    if not (found.parquet or found.whole) and any(_changes(table.frame[name]) for name in numeric):
+        again = _styled(path, found, missing, numeric)
+        if again.style != found.style:
+            return load(path, again, columns, numeric, missing, texts)
+    return Table(numbers, table.rows, table.files, table.paths)
+
+
+def _changes(column: pl.Series) -> bool:
+    """Whether numbers are whole in the sample and not below it: 1.234 there may be 1234."""
+    if len(column) <= SAMPLE_ROWS or not column.dtype.is_float():
+        return False
+    head = column.head(SAMPLE_ROWS)
+    return bool((head == head.round(0)).all()) and not bool((column == column.round(0)).all())
 
 
 def _load_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
@@ -141,7 +199,7 @@ def _load_csv(
     the whole column allows it, else as text that `_as_numbers` looks at."""
     import polars as pl
 
-    types: dict[str, type[pl.DataType]] = dict.fromkeys(numeric, pl.Float64)
+    types: dict[str, type[pl.DataType]] = dict.fromkeys(numeric if found.style == PLAIN else [], pl.Float64)
     try:
         return _read_csv(path, found, missing, types, None).select(columns)
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
@@ -156,11 +214,11 @@ def _read_csv(
     schema = {name: types.get(name, pl.String) for name in found.header}
     try:
         return pl.read_csv(
-            path,
+            path if found.text is None else io.BytesIO(found.text),
             separator=found.separator,
             schema=schema,
             has_header=False,  # the header is read by scan.py; here columns go by their places
-            skip_rows=1,
+            skip_rows=found.skipped,
             missing_columns="insert",  # where the first row is short or blank
             null_values=list({"", *missing}),
             n_rows=rows,
@@ -171,11 +229,11 @@ def _read_csv(
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError) as error:
         if types:
             raise
-        find_ragged(path, found.separator, len(found.header), short_rows=False)
+        find_ragged(path, found.text, found.separator, len(found.header), found.skipped, short_rows=False)
         raise DataError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}") from error
 
 
-def _as_numbers(table: Table, numeric: list[str]) -> pl.DataFrame:
+def _as_numbers(table: Table, numeric: list[str], found: Scan) -> pl.DataFrame:
     """The frame with these columns as float64."""
     import polars as pl
 
@@ -183,10 +241,11 @@ def _as_numbers(table: Table, numeric: list[str]) -> pl.DataFrame:
     for name in numeric:
         column = table.frame[name]
         if column.dtype == pl.String:
-            numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+            numbers = parse(column, found.style)
             wrong = numbers.is_null() & column.is_not_null()
             if wrong.any():
                 raise _no_number(table, name, int(wrong.arg_max() or 0))
+            _check_units(table, name, found)
         elif column.dtype.is_numeric() or column.dtype == pl.Boolean or column.dtype == pl.Null:
             numbers = column.cast(pl.Float64)
         else:
@@ -204,33 +263,35 @@ def _as_numbers(table: Table, numeric: list[str]) -> pl.DataFrame:
     return table.frame.with_columns(changed)
 
 
+def _check_units(table: Table, name: str, found: Scan) -> None:
+    """A currency or per-cent sign is left out where every number has the same one."""
+    import polars as pl
+
+    column = table.frame[name]
+    if column.str.strip_chars(" \t").cast(pl.Float64, strict=False).null_count() == column.null_count():
+        return
+    given = column.is_not_null()
+    signs = units(column, found.style)
+    first = str(signs.filter(given)[0])
+    other = given & (signs != first)
+    if other.any():
+        row = int(other.arg_max() or 0)
+        raise DataError(
+            f"{table.place(row)}: column {name}: {str(column[row])!r} has the unit {signs[row] or 'none'!r}, "
+            f"but rows above have {first or 'none'!r}",
+            "give all numbers of a column one unit, or none",
+        )
+    if first:
+        notice(f"{table.paths[0]}: column {name}: the sign {first} is left out ({column.drop_nulls()[0]!r})")
+
+
 def _no_number(table: Table, name: str, row: int) -> DataError:
     value = str(table.frame[name][row])
     shown = value if len(value) <= 60 else value[:57] + "..."
     hint = "correct it there, or name it in data.missing if it stands for a missing value"
-    if "," in value:
-        hint = "write decimals with a point, and no separators of thousands"
+    if any(mark in value for mark in ",. '"):
+        hint = "write all numbers in one way, or state it by data.decimal and data.thousands"
     return DataError(f"{table.place(row)}: column {name}: {shown!r} is not a number", hint)
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Nothing reaches standard error: where the reader panics it prints a traceback of its own there,
-    past Python's streams."""
-    try:
-        before = os.dup(2)
-    except OSError:  # closed: nothing can reach it
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        sys.stderr.flush()
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nothing)
 
 
 class _parquet_errors:
