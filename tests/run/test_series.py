@@ -199,6 +199,45 @@ def test_another_table_is_forecast_from_its_own_end(done):
     assert scored["windows"] == 2 * (100 - 24 - HORIZON + 1)
 
 
+def test_a_new_series_is_scored_by_what_lies_before_each_origin(lab):
+    """What comes later moves neither the forecast nor what its error is divided by."""
+    steps = 24 + 2 * HORIZON
+    level = 100.0 + np.random.default_rng(4).normal(0.0, 1.0, steps + HORIZON)
+
+    def long(name, series):
+        times = ((START + timedelta(hours=k)).isoformat() for k in range(len(series)))
+        return "name,time,y\n" + "".join(
+            f"{name},{t},{v!r}\n" for t, v in zip(times, map(float, series), strict=True)
+        )
+
+    (lab.folder / "table.csv").write_text(long("a", values()[:, 0]))
+    configure(lab, data={"group": "name", "target": "y"}, forecast={"normalization": "none"})
+    lab.train("one", "train.max_steps=8")
+    ends = len(level) - HORIZON
+    level[ends:] += 200.0
+    (lab.folder / "whole.csv").write_text(long("new", level[ends - 24 :]))
+    (lab.folder / "context.csv").write_text(long("new", level[ends - 24 : ends]))
+    made = rows_of(lab.lstm("generate", "one", "--input", "context.csv").out)
+    middle = np.array([float(row["q0.5"]) for row in made])
+    found = lab.lstm("eval", "one", "--data", "whole.csv", "--json").json
+    assert found["windows"] == 1
+    assert found["mae"] == pytest.approx(float(np.abs(level[ends:] - middle).mean()), rel=1e-9)
+    before = level[ends - 24 : ends]
+    assert found["scaled_mae"] == pytest.approx(found["mae"] / before.std(), rel=1e-9)
+    assert found["mase"] == pytest.approx(found["mae"] / np.abs(np.diff(before)).mean(), rel=1e-9)
+
+
+def test_an_evaluation_where_naive2_is_exact_has_no_owa(series_lab):
+    table = values()
+    table[-10:, 1] = table[-11, 1] = 0.0
+    write(series_lab, table)
+    words = ["data.target=b", "data.val_length=6", "data.test_length=6", "train.max_steps=2"]
+    series_lab.train("spare", *words)
+    scored = series_lab.lstm("eval", "spare", "--json")
+    assert scored.code == 0 and scored.json["baselines"]["naive2"]["smape"] == 0.0
+    assert scored.json["owa"] is None
+
+
 def test_a_table_without_the_targets_is_refused(done):
     write(done, values()[:100], "else.csv", columns=("x", "b"))
     refused = done.lstm("generate", "whole", "--input", "else.csv")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.kinds.series.forecaster import Calibration, Forecaster, Places, Prediction
+from lstmcli.kinds.series.forecaster import Calibration, Floats, Forecaster, Places, Prediction
 from lstmcli.kinds.series.metrics import ScoreBoard, mase_scale
 from lstmcli.kinds.series.plot import ForecastPanel
 from lstmcli.kinds.series.windows import Windows
@@ -49,28 +49,48 @@ def in_batches(forecaster: Forecaster, chosen: Places) -> Iterator[Places]:
 
 
 class Scales:
-    """What errors are divided by, per series and channel, from the training part alone."""
+    """What errors are divided by, per series and channel, from what lies before `ends` (S,); where that
+    is None, from what lies before each window's origin."""
 
-    def __init__(self, forecaster: Forecaster, ends: npt.NDArray[np.int64]):
+    def __init__(self, forecaster: Forecaster, ends: npt.NDArray[np.int64] | None):
         panel = forecaster.panel
         self.deviation = forecaster.scaler.deviation
         self.mase = np.ones_like(self.deviation)
+        self._forecaster, self._by_origin = forecaster, ends is None
+        if ends is None:
+            return
         for s, (begin, end) in enumerate(zip(panel.offsets[:-1], ends, strict=True)):
             for c in range(self.mase.shape[1]):
                 self.mase[s, c] = mase_scale(panel.values[begin : begin + end, c], panel.season)
 
+    def at(self, series: Places, origins: Places) -> tuple[Floats, Floats]:
+        """Deviation and seasonal difference of windows, each (B, C)."""
+        if not self._by_origin:
+            return self.deviation[series], self.mase[series]
+        panel = self._forecaster.panel
+        deviation = self._forecaster.scaler.at(series, origins).deviation
+        mase = np.empty_like(deviation)
+        for k, (s, origin) in enumerate(zip(series.tolist(), origins.tolist(), strict=True)):
+            begin = int(panel.offsets[s])
+            for c in range(mase.shape[1]):
+                mase[k, c] = mase_scale(panel.values[begin : begin + origin, c], panel.season)
+        return deviation, mase
 
-def add_to_board(board: ScoreBoard, series: Places, found: Prediction, scales: Scales) -> None:
+
+def add_to_board(
+    board: ScoreBoard, series: Places, origins: Places, found: Prediction, scales: Scales
+) -> None:
     """Count windows, channel by channel; a key is series · C + channel."""
     channels = found.actual.shape[2]
+    deviation, mase = scales.at(series, origins)
     for c in range(channels):
         quantiles = None if found.quantiles is None else found.quantiles[:, :, c]
         board.add(
             series * channels + c,
             found.actual[:, :, c],
             found.point[:, :, c],
-            scales.deviation[series, c],
-            scales.mase[series, c],
+            deviation[:, c],
+            mase[:, c],
             quantiles,
         )
 
@@ -117,7 +137,7 @@ def evaluate_series(
                 restored = forecaster.restored(batch, prediction)
             else:
                 restored = forecaster.finish(batch, prediction)
-            add_to_board(board, series, restored, scales)
+            add_to_board(board, series, origins, restored, scales)
             if on_progress is not None:
                 on_progress(int(numbers[-1]) + 1, len(windows))
     calibration = Calibration.fit(np.concatenate(kept), forecaster.levels) if kept else None

@@ -185,7 +185,12 @@ def _extended(forecaster: Forecaster, ends: Places, values: Floats) -> Forecaste
         panel, values=joined, offsets=offsets, known=widened(panel.known, 0.0), past=widened(panel.past, 0.0)
     )
     made = Forecaster(
-        forecaster.config, forecaster.model, new, forecaster.scaler, forecaster.names, forecaster.device
+        forecaster.config,
+        forecaster.model,
+        new,
+        forecaster.scaler.at(np.arange(len(ends)), ends),  # of what was observed, not of the forecasts
+        forecaster.names,
+        forecaster.device,
     )
     made.calibration = forecaster.calibration
     return made

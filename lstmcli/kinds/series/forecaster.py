@@ -119,7 +119,14 @@ class Forecaster:
 
     def batch(self, series: Places, origins: Places) -> WindowBatch:
         """Scaled windows."""
-        return gather(self.scaled, series, origins, self._reach(), self.horizon)
+        found = gather(self.scaled, series, origins, self._reach(), self.horizon)
+        if self.scaler.new is None:
+            return found
+        own = self.scaler.at(found.series, found.origins)
+        center, scale = own.center[:, None], own.scale[:, None]
+        return found._replace(
+            context=(found.context - center) / scale, target=(found.target - center) / scale
+        )
 
     def rows(self, batch: WindowBatch) -> Rows:
         """A row per window, or per window and channel where channels are independent."""
@@ -198,11 +205,12 @@ class Forecaster:
 
     def restored(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
         """The prediction in the table's own units."""
-        restore, quantiles = self.scaler.restore, prediction.quantiles
+        restore, quantiles = self.scaler.at(batch.series, batch.origins).restore, prediction.quantiles
+        each = np.arange(len(batch.series))
         return Prediction(
-            restore(prediction.point, batch.series),
-            None if quantiles is None else restore(quantiles, batch.series),
-            restore(prediction.actual, batch.series),
+            restore(prediction.point, each),
+            None if quantiles is None else restore(quantiles, each),
+            restore(prediction.actual, each),
         )
 
     def _calibrated(self, batch: WindowBatch, prediction: Prediction) -> Floats | None:
@@ -224,7 +232,8 @@ class Forecaster:
         batch = self.batch(series, origins)
         self.model.eval()
         paths = self.model.sample(self.rows(batch), count)
-        each = [self.scaler.restore(self._by_window(p, batch.target.shape), batch.series) for p in paths]
+        own, rows = self.scaler.at(batch.series, batch.origins), np.arange(len(batch.series))
+        each = [own.restore(self._by_window(p, batch.target.shape), rows) for p in paths]
         return np.stack(each)
 
 

@@ -219,7 +219,10 @@ def mase_scale(history: Array, season: int) -> float:
 
 
 def owa(smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> float:
-    """M4's overall weighted average: sMAPE and MASE, each relative to Naive2's, averaged."""
+    """M4's overall weighted average: sMAPE and MASE, each relative to Naive2's, averaged; NaN where Naive2
+    is exact, for nothing can be divided by its error."""
+    if not (naive2_smape and naive2_mase):
+        return math.nan
     return (smape / naive2_smape + mase / naive2_mase) / 2.0
 
 

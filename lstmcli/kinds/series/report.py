@@ -76,13 +76,13 @@ class SeriesReport:
 def report_on_series(
     forecaster: Forecaster,
     windows: Windows,
-    before: np.ndarray,
+    before: np.ndarray | None,
     split: str,
     by: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SeriesReport:
     """Score the forecaster and the baselines on all windows. `before` (S,): where the part of each
-    series ends whose seasonal differences MASE divides by. `by`: step, series or None."""
+    series ends whose seasonal differences MASE divides by; None: at each origin. `by`: step, series, None."""
     if not len(windows):
         raise DataError(
             f"the {split} split has no window of {windows.horizon} steps",
@@ -136,14 +136,14 @@ def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict
         histories = np.moveaxis(batch.context, 2, 1).reshape(-1, reach)
         for name, make in BASELINES.items():
             point = np.moveaxis(make(histories, horizon, season).reshape(shape[0], shape[2], horizon), 1, 2)
-            add_to_board(boards[name], series, Prediction(point, None, batch.target), scales)
+            add_to_board(boards[name], series, origins, Prediction(point, None, batch.target), scales)
         if once:
             point = np.empty(shape)
             for k, (s, origin) in enumerate(zip(series.tolist(), origins.tolist(), strict=True)):
                 begin = int(panel.offsets[s])
                 for c in range(shape[2]):
                     point[k, :, c] = naive2(panel.values[begin : begin + origin, c], horizon, season)
-            add_to_board(boards["naive2"], series, Prediction(point, None, batch.target), scales)
+            add_to_board(boards["naive2"], series, origins, Prediction(point, None, batch.target), scales)
     return {name: board.summary() for name, board in boards.items()}
 
 

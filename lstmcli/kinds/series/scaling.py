@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,24 @@ class Scaler:
     center: Floats  # (S, C)
     scale: Floats  # (S, C)
     deviation: Floats  # (S, C)
+    new: Panel | None = None
+    """The panel at hand, where it has series that training never saw."""
+    unknown: npt.NDArray[np.bool_] | None = None  # (S,), those series
+    scaling: str = "standard"
+
+    def at(self, series: npt.NDArray[np.int64], origins: npt.NDArray[np.int64]) -> Scaler:
+        """The figures of windows, a row for each: a series that training never saw is measured by what
+        lies before the window's origin, so that nothing of its target can reach its forecast."""
+        rows = {k: getattr(self, k)[series] for k in ("center", "scale", "deviation")}
+        if self.new is not None and self.unknown is not None:
+            for k in np.flatnonzero(self.unknown[series]):
+                begin = int(self.new.offsets[series[k]])
+                before = self.new.values[begin : begin + int(origins[k])]
+                found = _figures([before], self.transform, self.exponent, self.scaling)
+                for name, figure in zip(rows, found, strict=True):
+                    rows[name][k] = figure[0]
+        center, scale, deviation = rows.values()
+        return Scaler(self.transform, self.exponent, center, scale, deviation)
 
     @classmethod
     def fit(cls, data: SeriesData, transform: str, scaling: str) -> Scaler:
@@ -51,7 +69,7 @@ class Scaler:
 
     def for_panel(self, panel: Panel, names: list[str], scaling: str) -> Scaler:
         """The figures for the series of another table: a known name keeps its own; a new series gets
-        those of its values there."""
+        those of its values there, and each of its windows those before its origin (`at`)."""
         _check_range(panel, self.transform)
         _check_size(panel)
         place = {name: k for k, name in enumerate(names)}
@@ -61,14 +79,16 @@ class Scaler:
             if name in place:
                 k = place[name]
                 center[s], scale[s], deviation[s] = self.center[k], self.scale[k], self.deviation[k]
-        return Scaler(self.transform, self.exponent, center, scale, deviation)
+        unknown = np.array([name not in place for name in panel.names])
+        new = panel if unknown.any() else None
+        return Scaler(self.transform, self.exponent, center, scale, deviation, new, unknown, scaling)
 
     def scaled(self, panel: Panel) -> Panel:
-        """The panel with the values that the model sees."""
-        from dataclasses import replace
-
+        """The panel with the values that the model sees; transformed alone where a series is new."""
         lengths = panel.lengths
         values = _apply(panel.values, self.transform, self.exponent)
+        if self.new is not None:  # which figures hold depends on the window
+            return replace(panel, values=values)
         values = (values - np.repeat(self.center, lengths, 0)) / np.repeat(self.scale, lengths, 0)
         return replace(panel, values=values)
 
@@ -84,13 +104,18 @@ class Scaler:
         return {
             key: value.tolist() if isinstance(value, np.ndarray) else value
             for key, value in vars(self).items()
+            if key not in ("new", "unknown", "scaling")
         }
 
     @classmethod
     def from_json(cls, document: Any) -> Scaler:
         try:
-            arrays = {k: np.asarray(v, dtype=np.float64) for k, v in document.items() if k != "transform"}
-            found = cls(transform=str(document["transform"]), **arrays)
+            names = ("exponent", "center", "scale", "deviation")
+            if set(document) != {"transform", *names}:
+                raise ValueError(f"it holds {', '.join(map(str, document))}")
+            arrays = {name: np.asarray(document[name], dtype=np.float64) for name in names}
+            exponent, center, scale, deviation = arrays.values()
+            found = cls(str(document["transform"]), exponent, center, scale, deviation)
             sound = (
                 found.center.shape == found.scale.shape == found.deviation.shape and found.center.ndim == 2
             )

@@ -109,7 +109,7 @@ class SeriesRun(TrainedRun):
             lengths = panel.lengths
             first = np.minimum(lengths, context)
             windows = Windows(panel, first, lengths, context, horizon, stride)
-            return report_on_series(self.forecaster(panel), windows, lengths, str(data), by, on_progress)
+            return report_on_series(self.forecaster(panel), windows, None, str(data), by, on_progress)
         if split not in ("train", "val", "test"):
             raise UsageError(f"no split {split!r}", "there are train, val and test")
         own = self.data()
