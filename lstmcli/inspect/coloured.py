@@ -1,4 +1,6 @@
-"""What a gate does at each character: its mean over the units there, beside its mean elsewhere.
+"""Characters and what happens at them: means of gates, and a text coloured by a unit.
+
+What a gate does at each character: its mean over the units there, beside its mean elsewhere.
 
 Neighbouring symbols are alike, so they are not so many independent observations. The interval of a
 difference is made of batch means: the stream falls into blocks of `BLOCK` consecutive symbols of one

@@ -77,12 +77,10 @@ class Scales:
         return deviation, mase
 
 
-def add_to_board(
-    board: ScoreBoard, series: Places, origins: Places, found: Prediction, scales: Scales
-) -> None:
-    """Count windows, channel by channel; a key is series · C + channel."""
+def add_to_board(board: ScoreBoard, series: Places, found: Prediction, scales: tuple[Floats, Floats]) -> None:
+    """Count windows, channel by channel; a key is series · C + channel. `scales`: theirs, by `Scales.at`."""
     channels = found.actual.shape[2]
-    deviation, mase = scales.at(series, origins)
+    deviation, mase = scales
     for c in range(channels):
         quantiles = None if found.quantiles is None else found.quantiles[:, :, c]
         board.add(
@@ -137,7 +135,7 @@ def evaluate_series(
                 restored = forecaster.restored(batch, prediction)
             else:
                 restored = forecaster.finish(batch, prediction)
-            add_to_board(board, series, origins, restored, scales)
+            add_to_board(board, series, restored, scales.at(series, origins))
             if on_progress is not None:
                 on_progress(int(numbers[-1]) + 1, len(windows))
     calibration = Calibration.fit(np.concatenate(kept), forecaster.levels) if kept else None

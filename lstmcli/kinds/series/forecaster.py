@@ -120,7 +120,7 @@ class Forecaster:
     def batch(self, series: Places, origins: Places) -> WindowBatch:
         """Scaled windows."""
         found = gather(self.scaled, series, origins, self._reach(), self.horizon)
-        if self.scaler.new is None:
+        if self.scaler.unseen is None:
             return found
         own = self.scaler.at(found.series, found.origins)
         center, scale = own.center[:, None], own.scale[:, None]

@@ -132,18 +132,18 @@ def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict
     for numbers in in_batches(forecaster, spread(windows, None)):
         series, origins = windows.locate(numbers)
         batch = gather(panel, series, origins, reach, horizon)
-        shape = batch.target.shape
+        shape, divisors = batch.target.shape, scales.at(series, origins)
         histories = np.moveaxis(batch.context, 2, 1).reshape(-1, reach)
         for name, make in BASELINES.items():
             point = np.moveaxis(make(histories, horizon, season).reshape(shape[0], shape[2], horizon), 1, 2)
-            add_to_board(boards[name], series, origins, Prediction(point, None, batch.target), scales)
+            add_to_board(boards[name], series, Prediction(point, None, batch.target), divisors)
         if once:
             point = np.empty(shape)
             for k, (s, origin) in enumerate(zip(series.tolist(), origins.tolist(), strict=True)):
                 begin = int(panel.offsets[s])
                 for c in range(shape[2]):
                     point[k, :, c] = naive2(panel.values[begin : begin + origin, c], horizon, season)
-            add_to_board(boards["naive2"], series, origins, Prediction(point, None, batch.target), scales)
+            add_to_board(boards["naive2"], series, Prediction(point, None, batch.target), divisors)
     return {name: board.summary() for name, board in boards.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,14 @@ TRANSFORMS = ("none", "log", "log1p", "box-cox")
 LARGEST = 1e150  # whose square is still a number
 RELATIVE = 1e-8
 """A deviation below this share of the values' size is that of a constant series."""
+
+
+class Unseen(NamedTuple):
+    """Series of a panel that training never saw."""
+
+    panel: Panel
+    series: npt.NDArray[np.bool_]  # (S,), which they are
+    scaling: str
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,18 @@ class Scaler:
     center: Floats  # (S, C)
     scale: Floats  # (S, C)
     deviation: Floats  # (S, C)
-    new: Panel | None = None
-    """The panel at hand, where it has series that training never saw."""
-    unknown: npt.NDArray[np.bool_] | None = None  # (S,), those series
-    scaling: str = "standard"
+    unseen: Unseen | None = None  # of the panel at hand, where it has such series
 
     def at(self, series: npt.NDArray[np.int64], origins: npt.NDArray[np.int64]) -> Scaler:
         """The figures of windows, a row for each: a series that training never saw is measured by what
         lies before the window's origin, so that nothing of its target can reach its forecast."""
         rows = {k: getattr(self, k)[series] for k in ("center", "scale", "deviation")}
-        if self.new is not None and self.unknown is not None:
-            for k in np.flatnonzero(self.unknown[series]):
-                begin = int(self.new.offsets[series[k]])
-                before = self.new.values[begin : begin + int(origins[k])]
-                found = _figures([before], self.transform, self.exponent, self.scaling)
+        if self.unseen is not None:
+            panel, unseen, scaling = self.unseen
+            for k in np.flatnonzero(unseen[series]):
+                begin = int(panel.offsets[series[k]])
+                before = panel.values[begin : begin + int(origins[k])]
+                found = _figures([before], self.transform, self.exponent, scaling)
                 for name, figure in zip(rows, found, strict=True):
                     rows[name][k] = figure[0]
         center, scale, deviation = rows.values()
@@ -79,15 +85,15 @@ class Scaler:
             if name in place:
                 k = place[name]
                 center[s], scale[s], deviation[s] = self.center[k], self.scale[k], self.deviation[k]
-        unknown = np.array([name not in place for name in panel.names])
-        new = panel if unknown.any() else None
-        return Scaler(self.transform, self.exponent, center, scale, deviation, new, unknown, scaling)
+        unseen = np.array([name not in place for name in panel.names])
+        found = Unseen(panel, unseen, scaling) if unseen.any() else None
+        return Scaler(self.transform, self.exponent, center, scale, deviation, found)
 
     def scaled(self, panel: Panel) -> Panel:
         """The panel with the values that the model sees; transformed alone where a series is new."""
         lengths = panel.lengths
         values = _apply(panel.values, self.transform, self.exponent)
-        if self.new is not None:  # which figures hold depends on the window
+        if self.unseen is not None:  # which figures hold depends on the window
             return replace(panel, values=values)
         values = (values - np.repeat(self.center, lengths, 0)) / np.repeat(self.scale, lengths, 0)
         return replace(panel, values=values)
@@ -104,7 +110,7 @@ class Scaler:
         return {
             key: value.tolist() if isinstance(value, np.ndarray) else value
             for key, value in vars(self).items()
-            if key not in ("new", "unknown", "scaling")
+            if key != "unseen"
         }
 
     @classmethod

@@ -1,12 +1,13 @@
-"""Temperature scaling (Guo et al. 2017): what a model would score if it were as sure as it is right.
+"""How good a text model is: loss, bits, perplexity and accuracy over a split, in two protocols, as it is or
+less sure of itself.
+
+Temperature scaling (Guo et al. 2017): what a model would score if it were as sure as it is right.
 
 Logits divided by a temperature above 1 make predictions less sure of themselves and change no ranking. A
 model that has read its training text many times is too sure on other text, so its best temperature is
 above 1, and says by how much.
 
-How good a text model is: loss, bits, perplexity and accuracy over a split, in two protocols.
-
-`windows`: non-overlapping windows of 256 symbols, zero state at the start of each, every position
+Protocols. `windows`: non-overlapping windows of 256 symbols, zero state at the start of each, every position
 counted. `stateful`: the state is carried through the whole split. Both become rows that are read
 side by side: for `stateful` the split is cut into long segments, and each is preceded by `WARM_UP`
 symbols that set its state and are not scored (a test holds this against one single stream).

@@ -1,4 +1,4 @@
-"""From logits to the next symbol: temperature, top-k and nucleus (top-p) sampling.
+"""From logits to the next symbol: temperature, top-k and nucleus (top-p) sampling, with units held if asked.
 
 Everything is computed in float64, side by side for all samples.
 

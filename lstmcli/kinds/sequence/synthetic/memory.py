@@ -72,14 +72,14 @@ COPIED = 10
 """Symbols to remember."""
 
 
-def steps(length: int) -> int:
+def copying_steps(length: int) -> int:
     return length + 2 * COPIED
 
 
 def draw_copying(generator: Generator, length: int, count: int, symbols: int) -> SequenceBatch:
     """Inputs (T + 20, B): symbols 0 to K - 1, blank K, marker K + 1."""
     asked = generator.integers(0, symbols, (COPIED, count))
-    total = steps(length)
+    total = copying_steps(length)
     inputs = np.full((total, count), symbols, dtype=np.int64)
     inputs[:COPIED] = asked
     inputs[total - COPIED - 1] = symbols + 1
@@ -92,14 +92,14 @@ def copying(symbols: int | None) -> SyntheticTask:
     nothing = {"loss": math.log(known), "accuracy": 1.0 / known}
 
     def all_steps(loss: float, length: int) -> float:
-        return loss * COPIED / steps(length)
+        return loss * COPIED / copying_steps(length)
 
     return SyntheticTask(
         "copy",
         outputs=known,
         symbols=known + 2,
         draw=lambda generator, length, count: draw_copying(generator, length, count, known),
-        steps=steps,
+        steps=copying_steps,
         baselines=lambda length: {
             "no memory": nothing | {"loss_all_steps": all_steps(nothing["loss"], length)}
         },

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.9
 """A column is of numbers if so much of what is not missing is."""
+BLANKS = " \t\u00a0\u202f"
+"""That may stand around a number."""
 ENOUGH = 30
 """Of so many numbers with decimals some would have fewer than three digits behind the mark."""
 CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|BRL|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|RUB|TRY|MXN|ZAR|KRW|R\\$|Rs|kr|zł|Kč"
@@ -66,11 +68,11 @@ def parse(texts: pl.Series, style: Style) -> pl.Series:
     """Float64; null where a text is no number written so."""
     import polars as pl
 
-    stripped = texts.str.strip_chars(" \t\u00a0\u202f")
+    stripped = texts.str.strip_chars(BLANKS)
     plain = stripped.cast(pl.Float64, strict=False) if style == PLAIN else None
     if plain is not None and plain.null_count() == texts.null_count():
         return plain
-    parts = stripped.str.extract_groups(style.pattern).struct.unnest()
+    parts = _parts(texts, style)
     digits = parts["digits"]
     if style.thousands:
         digits = digits.str.replace_all(MARKS[style.thousands], "")
@@ -88,8 +90,16 @@ def units(texts: pl.Series, style: Style) -> pl.Series:
     """The currency or per-cent sign of each text; empty where there is none."""
     import polars as pl
 
-    parts = texts.str.strip_chars(" \t\u00a0\u202f").str.extract_groups(style.pattern).struct.unnest()
-    return parts.select(pl.col("before").fill_null("") + pl.col("behind").fill_null("")).to_series()
+    return (
+        _parts(texts, style)
+        .select(pl.col("before").fill_null("") + pl.col("behind").fill_null(""))
+        .to_series()
+    )
+
+
+def _parts(texts: pl.Series, style: Style) -> pl.DataFrame:
+    """The groups of the style's pattern, a column each; null where a text does not fit it."""
+    return texts.str.strip_chars(BLANKS).str.extract_groups(style.pattern).struct.unnest()
 
 
 def is_doubtful(texts: pl.Series) -> bool:
@@ -138,8 +148,7 @@ def find_style(columns: list[pl.Series], separator: str, decimal: str | None, th
 
 
 def _fitting(column: pl.Series, style: Style) -> int:
-    stripped = column.str.strip_chars(" \t\u00a0\u202f")
-    return int(stripped.str.contains(style.pattern).sum())
+    return int(column.str.strip_chars(BLANKS).str.contains(style.pattern).sum())
 
 
 def _between_thousands(columns: list[pl.Series], mark: str, separator: str) -> bool:

@@ -100,7 +100,7 @@ def scan(
     else:
         raw = path.read_bytes()
         text = _as_utf8(path, _unpacked(path, raw), encoding, None)
-        sha256, counter = hashlib.sha256(raw).hexdigest(), _Counter(path)
+        sha256 = hashlib.sha256(raw).hexdigest()
     if text is not None:
         counter = _Counter(path)
         counter.add(text)

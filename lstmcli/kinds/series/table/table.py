@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -294,24 +295,18 @@ def _no_number(table: Table, name: str, row: int) -> DataError:
     return DataError(f"{table.place(row)}: column {name}: {shown!r} is not a number", hint)
 
 
-class _parquet_errors:
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
     """Whatever the reader says of a damaged file becomes a DataError."""
+    import polars as pl
 
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        self._quiet = quiet_stderr()
-        self._quiet.__enter__()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import polars as pl
-
-        self._quiet.__exit__(None, None, None)
-        if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException) or (
-            isinstance(error, OSError) and error.errno is None
-        ):
-            reason = (str(error).splitlines() or ["unknown"])[0]
-            raise DataError(
-                f"{self.path} cannot be read as Parquet: {reason}", "it may be damaged: write it again"
-            ) from error
+    try:
+        with quiet_stderr():
+            yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, not of what the file says
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise DataError(
+            f"{path} cannot be read as Parquet: {reason}", "it may be damaged: write it again"
+        ) from error
