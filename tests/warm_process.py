@@ -11,9 +11,9 @@ the end of one that fails is the end of all.
 
 A job's faults are what goes wrong in that process: {"where": "package.module:function", "call": 3,
 "what": "SIGKILL"} kills it when that function is called for the third time; `what` may hold several
-words: names of signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`, `sleep=SECONDS`, `nohup`; or it is
-`nan` (the function's result times that). `after SIGKILL` is when the function is done, `half SIGKILL` when
-os:write has written half. `skip` leaves the function out altogether. Where `where` is `clock`, `call` is in
+words: names of signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`, `sleep=SECONDS`,
+`nohup` (SIGHUP is ignored); or it is `nan` (the function's result times that).
+`after SIGKILL` is when the function is done, `half SIGKILL` when os:write has written half. `skip` leaves the function out altogether. Where `where` is `clock`, `call` is in
 milliseconds from the start. All this happens in the rank that `rank` names (0).
 """
 
