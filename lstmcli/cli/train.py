@@ -12,6 +12,7 @@ from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust, trust_run
 from lstmcli.core.errors import UsageError
 from lstmcli.core.notices import route_notices
+from lstmcli.core.terminal import console_lost
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -124,3 +125,5 @@ def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
     )
     if outcome.broken_log:
         console.line(f"part of the log is missing: {outcome.broken_log}")
+    if lost := console_lost():
+        console.line(f"part of what was said here is missing: {lost}")

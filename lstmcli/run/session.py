@@ -18,6 +18,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DataError, LstmError, RunError
 from lstmcli.core.notices import notice
+from lstmcli.core.terminal import console_lost
 from lstmcli.engine.hardware import (
     Hardware,
     choose_hardware,
@@ -251,14 +252,16 @@ def _manifest(parts: Parts) -> dict[str, Any]:
 
 
 def set_run_state(run: RunDir, state: str) -> None:
-    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed.
+    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed; and, as
+    `console_lost`, why part of what it said reached nobody.
 
     What keeps it from being written is told, but must not hide how the run ended.
     """
+    lost = {"console_lost": reason} if (reason := console_lost()) else {}
     try:
         manifest = read_json(run.manifest_path)
-        if manifest.get("state") != state:
-            write_json_atomic(run.manifest_path, manifest | {"state": state})
+        if manifest.get("state") != state or lost:
+            write_json_atomic(run.manifest_path, manifest | {"state": state} | lost)
     except LstmError as error:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
 
