@@ -85,10 +85,12 @@ def _check_name(name: str) -> None:
 
 
 def _find(reference: str) -> tuple[RunDir, str | None]:
-    from lstmcli.run.directory import find_run, split_reference
+    from lstmcli.run.directory import check_begun, find_run, split_reference
 
     name, which = split_reference(reference)
-    return find_run(name), which
+    run = find_run(name)
+    check_begun(run)
+    return run, which
 
 
 def _read(config_path: str | None, resumed: RunDir | None, overrides: list[str]) -> Config:
