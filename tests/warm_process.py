@@ -9,12 +9,12 @@ A job's `imports` are made here first, once, for it and all that follow. A job o
 processes, which torchrun's environment joins; the answers then hold as many ids and exit codes. With `agent`
 the end of one that fails is the end of all.
 
-A job's faults are what goes wrong in that process: {"where": "package.module:function", "call": 3,
-"what": "SIGKILL"} kills it when that function is called for the third time; `what` may hold several
-words: names of signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`, `sleep=SECONDS`; or it is
-`nan` (the function's result times that). `after SIGKILL` is when the function is done, `half SIGKILL` when
-os:write has written half. `skip` leaves the function out altogether. Where `where` is `clock`, `call` is in
-milliseconds from the start. All this happens in the rank that `rank` names (0).
+A job's faults are what goes wrong in that process: {"where": "package.module:function", "call": 3, "what":
+"SIGKILL"} kills it when that function is called for the third time; `what` may hold several words: names of
+signals, `fsize=N` (no file may grow beyond N bytes), `remove=PATH`, `sleep=SECONDS`, `nohup` (SIGHUP is
+ignored); or it is `nan` (the function's result times that). `after SIGKILL` is when the function is done,
+`half SIGKILL` when os:write has written half. `skip` leaves the function out altogether. Where `where` is
+`clock`, `call` is in milliseconds from the start. All this happens in the rank that `rank` names (0).
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ def strike(word: str) -> None:
         time.sleep(float(value))
     elif kind == "remove":
         shutil.rmtree(value)
+    elif kind == "nohup":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     elif kind == "run":
         subprocess.run(value.split(","), check=True)
     elif kind == "room":  # bytes of memory beyond what the process has

@@ -30,14 +30,18 @@ from lstmcli.cli import (
 )
 from lstmcli.cli.inspect import gates, gradients, memory, units
 from lstmcli.core.errors import LstmError
-from lstmcli.core.terminal import sanitize
+from lstmcli.core.terminal import discard, make_console_expendable, sanitize, settle_console
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with the exit code of what happened."""
     _survive_closed_streams()
     _survive_any_locale()
-    app(args=arguments)
+    make_console_expendable()
+    try:
+        app(args=arguments)
+    finally:
+        settle_console()
 
 
 def guarded(verb: Callable[..., None]) -> Callable[..., None]:
@@ -64,7 +68,7 @@ def _exit_code(call: Callable[[], None]) -> int:
         return 130
     except BrokenPipeError:
         # The reader of a pipe has gone (`| head`): nothing more to say, and nothing to flush into.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
     except MemoryError:
         return _out_of_memory()
     except RuntimeError as error:
@@ -73,8 +77,17 @@ def _exit_code(call: Callable[[], None]) -> int:
         return _out_of_memory()
     except OSError as error:
         _say(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        _abandon_output()
         return 7
     return 0
+
+
+def _abandon_output() -> None:
+    """Where a result cannot be written, Python need not try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard(sys.stdout)
 
 
 def _out_of_memory() -> int:

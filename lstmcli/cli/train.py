@@ -12,6 +12,7 @@ from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust, trust_run
 from lstmcli.core.errors import UsageError
 from lstmcli.core.notices import route_notices
+from lstmcli.core.terminal import console_lost
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -84,10 +85,12 @@ def _check_name(name: str) -> None:
 
 
 def _find(reference: str) -> tuple[RunDir, str | None]:
-    from lstmcli.run.directory import find_run, split_reference
+    from lstmcli.run.directory import check_begun, find_run, split_reference
 
     name, which = split_reference(reference)
-    return find_run(name), which
+    run = find_run(name)
+    check_begun(run)
+    return run, which
 
 
 def _read(config_path: str | None, resumed: RunDir | None, overrides: list[str]) -> Config:
@@ -124,3 +127,5 @@ def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
     )
     if outcome.broken_log:
         console.line(f"part of the log is missing: {outcome.broken_log}")
+    if lost := console_lost():
+        console.line(f"part of what was said here is missing: {lost}")

@@ -137,8 +137,10 @@ class Telemetry(Section):
 class Checkpoint(Section):
     """What is kept of a run."""
 
-    every: PositiveInt | None = 500
-    """Steps between checkpoints; null: only for a better validation loss and at the end."""
+    minutes: PositiveFloat | None = 5.0
+    """Minutes of training between checkpoints, at most: what a kill can cost; null: by `every` alone."""
+    every: PositiveInt | None = None
+    """Steps between checkpoints; null: by `minutes`, for a better validation loss and at the end."""
     keep: PositiveInt = 2
     """How many of the newest checkpoints stay, beside the best."""
 

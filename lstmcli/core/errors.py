@@ -9,9 +9,14 @@
     ├── ResourceError    7   disk, memory, network, permissions
     └── Interrupted    130   SIGINT
         └── Terminated 143   SIGTERM
+            ├── HungUp       129   SIGHUP: the terminal or the connection is gone
+            ├── CpuTimeOver  152   SIGXCPU: the limit of processor time is reached
+            └── Signalled    138   SIGUSR1: the warning of a batch system
 
 Anything else that escapes is a bug and ends with exit code 1.
 """
+
+import signal
 
 
 class LstmError(Exception):
@@ -58,3 +63,15 @@ class Interrupted(LstmError):
 
 class Terminated(Interrupted):
     exit_code = 143
+
+
+class HungUp(Terminated):
+    exit_code = 129
+
+
+class CpuTimeOver(Terminated):
+    exit_code = 128 + getattr(signal, "SIGXCPU", 24)
+
+
+class Signalled(Terminated):
+    exit_code = 128 + getattr(signal, "SIGUSR1", 10)

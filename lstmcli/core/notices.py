@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from lstmcli.core.terminal import sanitize
 
@@ -18,7 +19,8 @@ def notice(text: str) -> None:
     _said.add(text)
     if _write:
         _write[-1](text)
-    else:
+        return
+    with suppress(OSError):  # what is lost on the way to a person is no fault of the run's
         print(f"note: {sanitize(text)}", file=sys.stderr, flush=True)
 
 

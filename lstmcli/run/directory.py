@@ -25,7 +25,7 @@ from shlex import quote
 from typing import Any
 
 from lstmcli.core.errors import ResourceError, RunError, UsageError
-from lstmcli.core.files import name_problem, read_json, write_atomic, write_json_atomic
+from lstmcli.core.files import name_problem, read_json, sync_folder, write_atomic, write_json_atomic
 from lstmcli.core.locking import hold, is_held
 from lstmcli.run.checkpoint.manifest import checkpoints, read_document
 
@@ -85,15 +85,18 @@ class RunDir:
 def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> RunDir:
     """Make `root`/`run_name`, or `<config>-<UTC time>` when no name is given.
 
-    Raises UsageError for a name that is taken or not plain, ResourceError when nothing can be
-    written there.
+    A directory whose process was killed before it had written a manifest holds nothing: its name is free.
+    What is made outlives a power cut. Raises UsageError for a name that is taken or not plain, ResourceError
+    when nothing can be written there.
     """
     if run_name is not None:
         _check_name(run_name)
     try:
         root.mkdir(parents=True, exist_ok=True)
         path = _make_new(root, config_name) if run_name is None else _make_named(root / run_name)
-        (path / "checkpoints").mkdir()
+        (path / "checkpoints").mkdir(exist_ok=True)
+        sync_folder(path)
+        sync_folder(root)
     except OSError as error:
         raise ResourceError(
             f"cannot make a run directory in {root}: {error.strerror or error}",
@@ -105,8 +108,36 @@ def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> Run
 def check_new_name(name: str, root: Path = RUNS) -> None:
     """UsageError for a name of a new run that is taken or not plain, before anything is read for it."""
     _check_name(name)
-    if os.path.lexists(root / name):
+    if os.path.lexists(root / name) and not _is_unborn(root / name):
         raise _taken(root / name)
+
+
+def check_begun(run: RunDir) -> None:
+    """RunError if a run was stopped before anything of it was written, so that nothing can go on."""
+    if _is_unborn(run.path):
+        raise RunError(
+            f"run {run.path} was stopped before it began: nothing of it is there to go on with",
+            f"begin it again: lstm train CONFIG --run {run.name}",
+        )
+
+
+def check_unbegun(run: RunDir) -> None:
+    """UsageError if a run has a manifest: another process has begun it while this one made its directory."""
+    if os.path.lexists(run.manifest_path):
+        raise _taken(run.path)
+
+
+LEFT_UNBORN = {".lock", "checkpoints", "config.yaml", ".tmp-config.yaml", ".tmp-manifest.json"}
+
+
+def _is_unborn(path: Path) -> bool:
+    """Whether a directory holds no more than what is there before a run's manifest, and nobody is at it."""
+    try:
+        if path.is_symlink() or not path.is_dir() or not set(os.listdir(path)) <= LEFT_UNBORN:
+            return False
+        return not (path / "checkpoints").is_symlink() and not any((path / "checkpoints").glob("*"))
+    except OSError:
+        return False
 
 
 def _taken(path: Path) -> UsageError:
@@ -125,9 +156,10 @@ def _check_name(name: str) -> None:
 def _make_named(path: Path) -> Path:
     try:
         path.mkdir()
-        return path
     except FileExistsError:
-        raise _taken(path) from None
+        if not _is_unborn(path):
+            raise _taken(path) from None
+    return path
 
 
 def _make_new(root: Path, config_name: str) -> Path:

@@ -6,7 +6,6 @@ makes them different is their hooks. Several ranks of one launch call it side by
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
-from lstmcli.run.checkpoint.manifest import checkpoints
 from lstmcli.run.directory import RUNS, RunDir, read_json
 from lstmcli.run.distributed import Ranks, connected
 from lstmcli.run.hooks import Hooks
@@ -122,26 +120,14 @@ def _restarted(job: Job, ranks: Ranks) -> Job:
     """The job as it stands after torchrun has started all ranks again: what they had saved goes on."""
     launch, resumed = ranks.launch, job.resumed
     if resumed is None:
-        run = ranks.share(lambda: _saved_before(launch, job.root))
+        run = ranks.share(lambda: launched_run(launch, job.root))
+        if run is not None:
+            notice(f"WARNING: restart {launch.restarts} of all ranks: going on with run {run.name}")
         return job if run is None else replace(job, resumed=run)
     run = ranks.share(lambda: launched_run(launch, resumed.path.parent))
     if run is None or run.path.resolve() != resumed.path.resolve():
         return job
     return replace(job, which=None)  # what was saved since the launch counts, not the step it began with
-
-
-def _saved_before(launch: Launch, root: Path) -> RunDir | None:
-    """The run that this launch made before the restart, if anything of it is saved; if not, it is cleared
-    away."""
-    run = launched_run(launch, root)
-    if run is None:
-        return None
-    if checkpoints(run.checkpoints):
-        notice(f"WARNING: restart {launch.restarts} of all ranks: going on with run {run.name}")
-        return run
-    notice(f"WARNING: restart {launch.restarts} of all ranks: {run.name} had saved nothing and begins anew")
-    shutil.rmtree(run.path)
-    return None
 
 
 def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:

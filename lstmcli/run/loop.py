@@ -39,6 +39,7 @@ def train(session: Session, stop: StopSignals) -> None:
     clock = Clock(state.progress.seconds, time.perf_counter())
     saved = _mark(session) if session.resumed_from is not None else None
     interval = _Interval(state.progress.tokens, clock.seconds())
+    saved_at = clock.seconds()
     agree(session.ranks, stop, clock)
     while True:
         done = _progress(session, clock)
@@ -50,11 +51,14 @@ def train(session: Session, stop: StopSignals) -> None:
             over = over or _has_stopped_early(session)
         # A checkpoint of this step that lacks its evaluation is replaced.
         outdated = saved is not None and saved[0] == state.progress.step
-        wanted = over or improved or stop.asked or outdated or _checkpoint_due(session)
+        wanted = (
+            over or improved or stop.asked or outdated or _checkpoint_due(session, clock.seconds() - saved_at)
+        )
         if wanted and saved != _mark(session):
             _save(session, clock)
             saved = _mark(session)
             agree(session.ranks, stop, clock)
+            saved_at = clock.seconds()
         if stop.asked and stop.asked is not Ended:
             raise stop.asked(_farewell(session))
         if over or stop.asked:
@@ -127,9 +131,12 @@ def _evaluation_due(session: Session, over: bool) -> bool:
     return over or (every is not None and numbers.step > 0 and numbers.step % every == 0)
 
 
-def _checkpoint_due(session: Session) -> bool:
-    step, every = session.state.progress.step, session.config.checkpoint.every
-    return every is not None and step > 0 and step % every == 0
+def _checkpoint_due(session: Session, seconds: float) -> bool:
+    """`seconds`: of training since the last checkpoint."""
+    step, wanted = session.state.progress.step, session.config.checkpoint
+    by_step = wanted.every is not None and step % wanted.every == 0
+    by_time = wanted.minutes is not None and seconds >= 60.0 * wanted.minutes
+    return step > 0 and (by_step or by_time)
 
 
 def _has_stopped_early(session: Session) -> bool:

@@ -23,11 +23,11 @@ from typing import Any
 
 from lstmcli.cells.base import CellClass
 from lstmcli.cells.registry import KINDS, comes_with_the_tool, instead, is_built_in, place_of
-from lstmcli.cells.trust import is_allowed, is_remembered, original_of, remember
+from lstmcli.cells.trust import is_allowed, is_remembered, module_files, original_of, remember
 from lstmcli.core.errors import RunError
 from lstmcli.core.files import decode_json
 from lstmcli.run.checkpoint.choose import Notice, resolve
-from lstmcli.run.checkpoint.manifest import Manifest, read_manifest, read_text
+from lstmcli.run.checkpoint.manifest import Manifest, checkpoints, read_manifest, read_text
 
 COPY, RECORD = "cell.py", "cell.json"
 _loaded: dict[str, dict[str, str]] = {}  # what a copy that is in use came from, by its module's name
@@ -63,12 +63,31 @@ def _same_file(where: str, file: str) -> bool:
 
 @contextmanager
 def cell_of_run(name: str, folder: Path, which: str | None, say: Notice) -> Iterator[None]:
-    """`cell_of_checkpoint` for the checkpoint `which` among those in `folder`."""
+    """`cell_of_checkpoint` for the checkpoint `which` among those in `folder`. A run without any has no
+    copy of its cell: the original runs, if it was noted here when the run began."""
     if is_built_in(name):
+        yield
+        return
+    if which in (None, "last") and not checkpoints(folder):
+        _check_original(name, folder.parent)
         yield
         return
     with cell_of_checkpoint(name, resolve(folder, which, say), say):
         yield
+
+
+def _check_original(name: str, run: Path) -> None:
+    """RunError unless the code that `model.cell` names is the tool's own, trusted, or was trained here."""
+    if comes_with_the_tool(name) or is_allowed(run):
+        return
+    where, _, given = name.rpartition(":")
+    files = [Path(where)] if where.endswith(".py") else module_files(where)
+    source = _source(files[-1]) if files else None
+    if source is not None:
+        sha256 = hashlib.sha256(source.encode()).hexdigest()
+        if is_remembered({"cell": name, "class": given, "origin": where, "sha256": sha256}):
+            return
+    raise _not_trusted(f"names {name}, and has no checkpoint that holds a copy of it", name)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def plan_disk(parts: Parts, console: Console) -> DiskPlan:
     steps = _steps(config, task.steps_per_epoch, seconds)
     with tempfile.TemporaryDirectory() as folder:
         log = _log_bytes(config, steps, _log_sizes(parts, Path(folder), steps, console))
-    kept = min(config.checkpoint.keep + task.has_validation, _most_checkpoints(config, steps))
+    kept = min(config.checkpoint.keep + task.has_validation, _most_checkpoints(config, steps, seconds))
     total = checkpoint * (kept + 1) + log + MANIFEST + len(dump_config(config))
     hour = round(log / max(steps * seconds, 1e-9) * 3600)
     return DiskPlan(checkpoint, kept, log, total, steps, 1.0 / seconds, hour)
@@ -100,9 +100,12 @@ def _steps(config: Config, steps_per_epoch: int, seconds: float) -> int:
     return int(min(budgets))
 
 
-def _most_checkpoints(config: Config, steps: int) -> int:
-    """That a run can write: regular ones, one per evaluation if each is the best, and the last."""
-    regular = 0 if config.checkpoint.every is None else steps // config.checkpoint.every
+def _most_checkpoints(config: Config, steps: int, seconds: float) -> int:
+    """That a run can write: regular ones, one per evaluation if each is the best, and the last. `seconds`: of
+    a step."""
+    wanted = config.checkpoint
+    regular = 0 if wanted.every is None else steps // wanted.every
+    regular += 0 if wanted.minutes is None else int(steps * seconds / (60.0 * wanted.minutes))
     return regular + _evaluations(config, steps) + 1
 
 

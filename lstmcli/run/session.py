@@ -18,6 +18,7 @@ from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DataError, LstmError, RunError
 from lstmcli.core.notices import notice
+from lstmcli.core.terminal import console_lost
 from lstmcli.engine.hardware import (
     Hardware,
     choose_hardware,
@@ -29,7 +30,16 @@ from lstmcli.engine.hardware import (
 from lstmcli.run.average import Average
 from lstmcli.run.check import check
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
-from lstmcli.run.directory import RUNS, RunDir, create_run, lock, read_json, write_atomic, write_json_atomic
+from lstmcli.run.directory import (
+    RUNS,
+    RunDir,
+    check_unbegun,
+    create_run,
+    lock,
+    read_json,
+    write_atomic,
+    write_json_atomic,
+)
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.hooks import Hooks, Record, Screen
 from lstmcli.run.kind import kind_of
@@ -136,33 +146,37 @@ def start(
     def make() -> RunDir:
         run = create_run(config_name, run_name, root)
         stack.enter_context(lock(run))
+        check_unbegun(run)
         _write_config(run, parts.config)
         write_json_atomic(run.manifest_path, _manifest(parts))
         note_own_cell(parts.task.files())
         return run
 
-    return _session(parts, parts.ranks.share(make), console, stack, None)
+    return _session(parts, parts.ranks.share(make), console, stack)
 
 
 def resume(
     parts: Parts, run: RunDir, which: str | None, force: bool, console: Console, stack: ExitStack
 ) -> Session:
-    """The run again, exactly where the checkpoint `which` (default: the last of its course) left it."""
+    """The run again, exactly where the checkpoint `which` (default: the last of its course) left it. One
+    that was stopped before its first checkpoint begins at step 0: there it is a function of its config."""
 
-    def read() -> tuple[dict[str, Any], Snapshot]:
+    def read() -> tuple[dict[str, Any], Snapshot | None]:
         stack.enter_context(lock(run))
         manifest = read_json(run.manifest_path)
         _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
-        checkpoint = read_checkpoint(folder)
-        parts.task.restore(folder)
-        manifest = set_back(run, manifest, checkpoint.step) | _launch(parts.ranks)
+        checkpoint = None if folder is None else read_checkpoint(folder)
+        if folder is not None:
+            parts.task.restore(folder)
+        step = 0 if checkpoint is None else checkpoint.step
+        manifest = set_back(run, manifest, step) | _launch(parts.ranks)
         write_json_atomic(run.manifest_path, manifest)  # before anything past the checkpoint is dropped
         note_own_cell(parts.task.files())
         return manifest, checkpoint
 
     manifest, checkpoint = parts.ranks.share(read)
-    session = _session(parts, run, console, stack, checkpoint)
+    session = _session(parts, run, console, stack, checkpoint, 0 if checkpoint is None else checkpoint.step)
     _tell_differences(parts, manifest)
     if parts.ranks.first:
         _write_config(run, parts.config)  # a longer budget holds for the next resume, too
@@ -188,8 +202,14 @@ def _write_config(run: RunDir, config: Config) -> None:
 
 
 def _session(
-    parts: Parts, run: RunDir, console: Console, stack: ExitStack, checkpoint: Snapshot | None
+    parts: Parts,
+    run: RunDir,
+    console: Console,
+    stack: ExitStack,
+    checkpoint: Snapshot | None = None,
+    logged_to: int | None = None,
 ) -> Session:
+    """`logged_to`: what is logged beyond that step is dropped; None: nothing is logged yet."""
     console.phase("compiling the cell")
     if needs_compiling(parts.task.stacks()[0]):
         parts.task.warm_up()
@@ -203,7 +223,8 @@ def _session(
         ranks=parts.ranks,
     )  # fmt: skip
     if parts.ranks.first:
-        logger = Logger(run, parts.config, model.layers, step, state.progress.evaluated_at == step)
+        evaluated = state.progress.evaluated_at == logged_to
+        logger = Logger(run, parts.config, model.layers, logged_to, evaluated)
         stack.callback(logger.close)
         session.hooks.insert(0, Record(logger, console))
         session.broken_log = lambda: logger.broken
@@ -251,14 +272,16 @@ def _manifest(parts: Parts) -> dict[str, Any]:
 
 
 def set_run_state(run: RunDir, state: str) -> None:
-    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed.
+    """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed; and, as
+    `console_lost`, why part of what it said reached nobody.
 
     What keeps it from being written is told, but must not hide how the run ended.
     """
+    lost = {"console_lost": reason} if (reason := console_lost()) else {}
     try:
         manifest = read_json(run.manifest_path)
-        if manifest.get("state") != state:
-            write_json_atomic(run.manifest_path, manifest | {"state": state})
+        if manifest.get("state") != state or lost:
+            write_json_atomic(run.manifest_path, manifest | {"state": state} | lost)
     except LstmError as error:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
 

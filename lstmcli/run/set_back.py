@@ -29,8 +29,12 @@ from lstmcli.run.directory import RunDir
 KEY = "set_back"
 
 
-def choose_checkpoint(run: RunDir, manifest: dict[str, Any], which: str | None) -> Path:
-    """The checkpoint to go on from; RunError where there is none."""
+def choose_checkpoint(run: RunDir, manifest: dict[str, Any], which: str | None) -> Path | None:
+    """The checkpoint to go on from; None for the beginning, where a run was stopped before its first one.
+    RunError where a step that was named has none, or all are damaged."""
+    if which in (None, "last") and not checkpoints(run.checkpoints):
+        notice(f"{run.name} was stopped before its first checkpoint: it begins again at step 0")
+        return None
     left = left_behind(run, manifest)
     if which not in (None, "last") or not left:
         return resolve(run.checkpoints, which or "last", notice)

@@ -1,4 +1,9 @@
-"""SIGINT and SIGTERM while training: finish the step, save, go. A second SIGINT stops at once."""
+"""Signals while training: finish the step, save, go. A second SIGINT stops at once.
+
+Beside SIGINT and SIGTERM these are SIGHUP (the terminal or the connection is gone), SIGUSR1 (a batch system
+warns) and SIGXCPU (the limit of processor time is reached). Where one of the three is ignored, as `nohup`
+ignores SIGHUP, the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,22 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-from lstmcli.core.errors import Interrupted, Terminated
+from lstmcli.core.errors import CpuTimeOver, HungUp, Interrupted, Signalled, Terminated
 
 
 class Ended(Interrupted):
     """A hook of the run asked for its end, which is not an error: this is never raised."""
 
 
-CODES: tuple[type[Interrupted] | None, ...] = (None, Ended, Interrupted, Terminated)
+CODES: tuple[type[Interrupted] | None, ...] = (
+    *(None, Ended, Interrupted, Signalled, CpuTimeOver, HungUp, Terminated),
+)
 """What several ranks tell each other; of different wishes the last of these holds."""
+
+ENDINGS: dict[str, type[Terminated]] = {
+    "SIGTERM": Terminated, "SIGHUP": HungUp, "SIGUSR1": Signalled, "SIGXCPU": CpuTimeOver
+}  # fmt: skip
+"""What asks for the end beside Ctrl-C; not every system has all of them."""
 
 
 class StopSignals:
@@ -49,7 +61,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _numbers():
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -63,9 +75,16 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            self.heard = Terminated
+        if number != signal.SIGINT:
+            self.heard = ENDINGS[signal.Signals(number).name]
         elif self.heard not in (None, Ended):
             raise KeyboardInterrupt
         else:
             self.heard = Interrupted
+
+
+def _numbers() -> list[signal.Signals]:
+    """The signals to listen to: those that are there and that nobody chose to ignore."""
+    found = [getattr(signal, name) for name in ENDINGS if hasattr(signal, name)]
+    rest = [number for number in found if number != signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, *(n for n in rest if signal.getsignal(n) != signal.SIG_IGN)]

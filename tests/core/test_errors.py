@@ -17,6 +17,9 @@ CODES = {
     "ResourceError": 7,
     "Interrupted": 130,
     "Terminated": 143,
+    "HungUp": 129,
+    "CpuTimeOver": 152,
+    "Signalled": 138,
 }
 
 

@@ -219,7 +219,7 @@ def test_a_restart_before_the_first_checkpoint_begins_anew(lab, same):
     words = ["train", "config.yaml", "--run", "r"]
     assert lab.ranks(2, *words, faults=fault, **launch)[0] == [7, -9]
     codes, _, err = lab.ranks(2, *words, **(launch | {"TORCHELASTIC_RESTART_COUNT": "1"}))
-    assert codes == [0, 0] and "begins anew" in err
+    assert codes == [0, 0] and "begins again at step 0" in err
     same(lab, "whole", "r")
 
 

@@ -114,8 +114,7 @@ class Course:
         while True:
             fault = self.fault(draw) if len(done) < kills else None
             words = ["train", "--resume", run]
-            if not self.lab.steps(run):  # new, or killed before anything was saved: it is begun anew
-                shutil.rmtree(self.lab.path(run), ignore_errors=True)
+            if not (self.lab.path(run) / "manifest.json").exists():  # new, or killed before it began
                 words = ["train", "config.yaml", "--run", run]
             codes, _, err = self.run(*words, fault=fault)
             if -9 in codes and fault is not None:

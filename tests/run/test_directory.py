@@ -88,7 +88,7 @@ def test_good_names(root: Path, name: str) -> None:
 
 
 def test_a_run_is_never_overwritten(root: Path, tmp_path: Path) -> None:
-    create_run("config", "mine", root)
+    make(root, "mine")
     (root / "file").write_text("kept")
     (root / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "link"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,11 +88,78 @@ def test_killed_again_and_again_is_bit_equal(shared_lab, whole, same):
     same(shared_lab, name, run)
 
 
-def test_killed_before_the_first_checkpoint_says_that_there_is_none(lab):
-    fault = [(f"{LOOP}:_step", 3, "SIGKILL")]
-    assert lab.process("train", "config.yaml", "--run", "young", faults=fault).code == -9
+@pytest.mark.parametrize("tensorboard", ["false", "true"])
+def test_killed_before_the_first_checkpoint_a_run_resumes_from_step_0(lab, same, tensorboard):
+    words = [f"telemetry.tensorboard={tensorboard}", "model.dropout=0.2", "telemetry.every=1"]
+    fault = [(f"{LOOP}:_step", 7, "SIGKILL")]
+    assert lab.process("train", "config.yaml", *words, "--run", "young", faults=fault).code == -9
+    assert lab.steps("young") == [] and lab.metrics("young")
+    told = lab.lstm("generate", "young")
+    assert told.code == 5 and "no checkpoint" in told.err and "--resume" in told.err
+    taken = lab.lstm("train", "config.yaml", "--run", "young")
+    assert taken.code == 2 and "--resume young" in taken.err
+    assert lab.process("train", "--resume", "young", faults=fault).code == -9
     resumed = lab.lstm("train", "--resume", "young")
-    assert resumed.code == 5 and "no checkpoint" in resumed.err and "anew" in resumed.err
+    assert resumed.code == 0 and "begins again at step 0" in resumed.err
+    lab.train("whole", *words)
+    same(lab, "whole", "young")
+
+
+# The places at which a directory is there and its run has not begun.
+UNBORN = [
+    ("lstmcli.run.session:create_run", "after SIGKILL"),
+    ("lstmcli.run.session:check_unbegun", "SIGKILL"),
+    ("lstmcli.run.session:_write_config", "SIGKILL"),
+    ("lstmcli.run.session:_write_config", "after SIGKILL"),
+]
+
+
+@pytest.mark.parametrize(("where", "what"), UNBORN)
+def test_killed_before_it_began_the_name_is_free_again(lab, where, what):
+    killed = lab.process("train", "config.yaml", "--run", "r", faults=[(where, 1, what)])
+    assert killed.code == -9 and lab.path("r").is_dir()
+    refused = lab.lstm("train", "--resume", "r")
+    assert refused.code == 5 and "--run r" in refused.err and "Traceback" not in refused.err
+    again = lab.lstm("train", "config.yaml", "--run", "r")
+    assert again.code == 0 and lab.steps("r") == [10, 20], again.err
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "what"),
+    [
+        *((where, 1, what) for where, what in UNBORN[1:3]),
+        ("lstmcli.run.session:note_own_cell", 1, "SIGKILL"),
+        (f"{LOOP}:_step", 4, "SIGKILL"),
+        (f"{LOOP}:_step", 14, "SIGTERM"),
+    ],
+)
+def test_the_documented_batch_script_goes_on_after_every_requeue(lab, same, where, call, what):
+    """Its line that chooses between a new run and --resume is taken from the page and run by a shell."""
+    page = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("if [ -e"))
+
+    def requeued(**options):
+        environment = {"NAME": "job", "CONFIG": "config.yaml", "PATH": "/usr/bin:/bin"}
+        said = subprocess.run(
+            ["bash", "-c", f"{line}; echo $what"], cwd=lab.folder, env=environment, capture_output=True
+        )
+        return lab.process("train", *said.stdout.decode().split(), **options)
+
+    assert requeued(faults=[(where, call, what)]).code in (-9, 143)
+    assert requeued(faults=[(f"{LOOP}:_step", 2, "SIGKILL")]).code == -9
+    assert requeued().code == 0
+    lab.train("whole")
+    same(lab, "whole", "job")
+
+
+def test_a_checkpoint_is_written_when_so_many_minutes_of_training_have_gone_by(lab):
+    words = ["checkpoint.every=null", "evaluation.every=null", "checkpoint.keep=99"]
+    lab.train("often", *words, "checkpoint.minutes=1e-9")
+    assert lab.steps("often") == list(range(1, 21))
+    lab.train("never", *words, "checkpoint.minutes=null")
+    assert lab.steps("never") == [20]
+    lab.train("default", *words)
+    assert lab.steps("default") == [20]
 
 
 def test_tensorboard_of_a_killed_run_has_every_step_once(lab):

@@ -14,7 +14,10 @@ import pytest
 LOOP = "lstmcli.run.loop"
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 138), ("SIGXCPU", 152)],
+)
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(lab, same, name, code):
     stopped = lab.process(
         "train", "config.yaml", "--run", "r", "--json", faults=[(f"{LOOP}:_step", 13, name)]
@@ -25,6 +28,20 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(lab, same, name,
     lab.train("whole")
     assert lab.lstm("train", "--resume", "r").code == 0
     same(lab, "whole", "r")
+
+
+def test_under_nohup_a_run_goes_on(lab):
+    """What nohup does is to ignore SIGHUP for the process that it starts."""
+    faults = [("lstmcli.run.execute:_assemble", 1, "nohup"), (f"{LOOP}:_step", 13, "SIGHUP")]
+    ended = lab.process("train", "config.yaml", "--run", "r", faults=faults)
+    assert ended.code == 0 and lab.steps("r") == [10, 20], ended.err
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGXCPU"])
+def test_what_ends_a_run_while_it_saves_lets_the_save_end(lab, name):
+    faults = [("lstmcli.run.checkpoint.write:write_durably", 8, name)]  # in the second save
+    stopped = lab.process("train", "config.yaml", "--run", "r", faults=faults)
+    assert stopped.code in (129, 152) and lab.steps("r") == [10, 20]
 
 
 def test_a_second_interrupt_stops_at_once_and_leaves_the_last_checkpoint(lab, same):

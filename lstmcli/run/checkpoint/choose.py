@@ -29,7 +29,10 @@ def latest_valid(folder: Path, notice: Notice, *, allow_nan: bool = False) -> Pa
         notice(f"WARNING: checkpoint {path.name} is damaged and passed over: {problems[0]}")
     if damage:
         raise RunError(f"no sound checkpoint in {folder}: " + "; ".join(damage))
-    raise RunError(f"no checkpoint in {folder}", "the run ended before its first checkpoint: train it anew")
+    raise RunError(
+        f"no checkpoint in {folder}",
+        "the run ended before its first checkpoint: lstm train --resume RUN begins it again",
+    )
 
 
 def resolve(folder: Path, which: str | None, notice: Notice, *, allow_nan: bool = False) -> Path:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from lstmcli.core.errors import DivergedError
-from lstmcli.run.checkpoint.manifest import checkpoints
 from lstmcli.run.directory import RunDir, read_json, write_json_atomic
 from lstmcli.run.execute import Job, execute
 from lstmcli.run.hooks import Evaluation, Hooks
@@ -83,10 +81,8 @@ def run_trial(folder: Path, plan: Plan, trial: Trial, quiet: bool = False) -> di
 def _job(path: Path, trial: Trial) -> Job:
     """A new run; or the one that is there, where it left off."""
     run = RunDir(path)
-    if path.is_dir() and checkpoints(run.checkpoints):
+    if run.manifest_path.exists():
         return Job(trial.config, resumed=run)
-    if path.is_dir():  # killed before anything was kept
-        shutil.rmtree(path)
     return Job(trial.config, trial.name, trial.name, path.parent)
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from lstmcli.core.errors import LstmError
-from lstmcli.core.terminal import sanitize
+from lstmcli.core.terminal import make_console_expendable, sanitize
 from lstmcli.sweep.experiments.conduct import log_of
 from lstmcli.sweep.experiments.grid import Plan, load_plan, one_trial
 
 
 def main(folder: Path) -> int:
     """The exit code: 0, or that of whoever asked it to stop."""
+    make_console_expendable()  # a log that cannot be written costs no trial
     names: SimpleQueue[str | None] = SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(names, busy), daemon=True).start()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lstmcli.config.load import load_config
 from lstmcli.core.errors import LstmError
-from lstmcli.core.terminal import sanitize
+from lstmcli.core.terminal import make_console_expendable, sanitize
 from lstmcli.run.execute import Job, execute
 
 
@@ -23,6 +23,7 @@ def run_trial(folder: Path, name: str) -> None:
 
 def main(folder: str, name: str) -> int:
     """The exit code of a trial's process; what went wrong is said on standard error."""
+    make_console_expendable()  # a log that cannot be written costs no trial
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run_trial(Path(folder), name)
