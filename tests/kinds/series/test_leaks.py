@@ -48,7 +48,7 @@ def changed(found, step, columns=(0, 1, 2), only=None):
 
 @pytest.fixture
 def used(monkeypatch):
-    """Everything that a figure is made of but the truth, in order: forecasts and what errors are divided by."""
+    """All that figures are made of but the truth, in order: forecasts and what errors are divided by."""
     kept: list[np.ndarray] = []
     add = ScoreBoard.add
 
