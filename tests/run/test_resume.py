@@ -243,9 +243,7 @@ def test_a_checkpoint_is_never_ahead_of_the_log(lab, monkeypatch):
     monkeypatch.setattr(Logger, "sync", lambda self: (calls.append("sync"), sync(self))[1])
     monkeypatch.setattr(loop, "save_checkpoint", lambda *a: (calls.append("save"), save(*a))[1])
     lab.train("logged", "evaluation.every=null", "train.max_steps=10", "checkpoint.every=5")
-    assert calls[0] == "sync" and all(
-        before == "sync" for before, call in pairwise(calls) if call == "save"
-    )
+    assert calls[0] == "sync" and all(before == "sync" for before, call in pairwise(calls) if call == "save")
 
 
 FORMER = """
