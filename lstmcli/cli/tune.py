@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_line
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config

@@ -21,12 +21,11 @@ FLAGS = {
             "--split",
             "--protocol",
             "--by",
-            "--length",
             "--dynamic",
             "--dynamic-rate",
             "--mix",
         ),
-        *("--temperature", "--trust", "--json"),
+        *("--temperature", "--length", "--trust", "--json"),
     ],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.kinds.sequence import verbs
+from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
+from lstmcli.run.options import Asked
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -52,6 +53,7 @@ class LabelledKind(SequenceKind):
     name = "labelled"
     purpose = "to classify"
     settings = SequenceKind.settings | {"model.pooling"}
+    options: ClassVar = {"eval": verbs.EVAL_LABELLED, "generate": verbs.GENERATE}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
         from lstmcli.kinds.sequence.task import LabelledTask
@@ -59,12 +61,20 @@ class LabelledKind(SequenceKind):
         return LabelledTask(config, on_progress, ranks)
 
     def found_again(self, config: Config, folder: str | None) -> Config:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> ClassifierRun:
         from lstmcli.kinds.sequence.trained import ClassifierRun
 
         return ClassifierRun(directory, config, checkpoint)
+
+    def evaluate(self, run: ClassifierRun, asked: Asked, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_classes(run, asked, on_progress)
+
+    def write(self, run: ClassifierRun, asked: Asked, as_json: bool) -> dict[str, Any]:
+        return verbs.write_classes(run, asked, as_json)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
@@ -77,7 +87,7 @@ class LabelledKind(SequenceKind):
 class SyntheticKind(SequenceKind):
     name = "synthetic"
     purpose = "a synthetic task"
-    writes = False
+    options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
         from lstmcli.kinds.sequence.task import SyntheticTraining
@@ -88,6 +98,9 @@ class SyntheticKind(SequenceKind):
         from lstmcli.kinds.sequence.trained import SyntheticRun
 
         return SyntheticRun(directory, config, checkpoint)
+
+    def evaluate(self, run: SyntheticRun, asked: Asked, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_task(run, asked, on_progress)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         return {"task": config.data.task, "length": config.data.length}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.kinds.text import verbs
+from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
+from lstmcli.run.options import Asked
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -43,18 +44,34 @@ class TextKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "inspect gates": verbs.GATES,
+        "inspect units": verbs.UNITS,
+    }
+
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
 
         return TextTask(config, on_progress, ranks)
 
     def found_again(self, config: Config, folder: str | None) -> Config:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> Run:
         from lstmcli.kinds.text.trained import Run
 
         return Run(directory, config, checkpoint)
+
+    def evaluate(self, run: Run, asked: Asked, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, asked, on_progress)
+
+    def write(self, run: Run, asked: Asked, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, asked, as_json)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""
