@@ -11,7 +11,7 @@ import typer
 
 from lstmcli.core.errors import UsageError
 from lstmcli.run.kind import Kind, kinds
-from lstmcli.run.options import Asked, Option, with_defaults
+from lstmcli.run.options import Chosen, Option, with_defaults
 
 if TYPE_CHECKING:
     from lstmcli.run.trained import TrainedRun
@@ -27,7 +27,7 @@ class Given:
         self._verb = verb
         self._values = {name: value for name, value in values.items() if _is_given(source(name))}
 
-    def to(self, kind: Kind, run: TrainedRun) -> Asked:
+    def to(self, kind: Kind, run: TrainedRun) -> Chosen:
         """What the kind of this run is asked for.
 
         Raises:

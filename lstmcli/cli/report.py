@@ -39,10 +39,10 @@ def command(
     console = Console()
     loaded = load(run, trust)
     kind = kind_of(loaded.config)
-    asked = given.to(kind, loaded)
+    chosen = given.to(kind, loaded)
     path = output or loaded.directory.path / "report.html"
     try:
-        write_report(loaded, path, Wanted(evaluation, **asked), console.data_progress)
+        write_report(loaded, path, Wanted(evaluation, **chosen), console.data_progress)
     finally:
         console.end_data()
     if as_json:

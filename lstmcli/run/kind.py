@@ -12,11 +12,12 @@ A kind is a class; `register` makes it known, and so a module of anybody's can a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from lstmcli.core.errors import ConfigError, UsageError
-from lstmcli.run.options import Asked, Option
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,40 @@ class Evaluated(NamedTuple):
     report: Report
 
 
+Numbers = dict[str, float]
+Curves = dict[str, dict[str, list[float]]]
+"""By name, each with its x and y."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an experiment wants to know of each of its runs."""
+
+    measures: tuple[str, ...] = ()
+    """Some of the kind's `measures`."""
+    split: str | None = None
+    """eval: of which part; None: as the kind sees fit."""
+    lengths: tuple[int, ...] = ()
+    """Synthetic tasks: lengths to evaluate at, beside that of training."""
+    lag: int = 100
+    """gradients: the longest lag in steps."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a run."""
+
+    numbers: Numbers = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+
+    def __or__(self, other: Measurement) -> Measurement:
+        return Measurement(self.numbers | other.numbers, self.curves | other.curves)
+
+
+FIGURES = ("scaled_mse", "scaled_mae", "smape", "mase", "loss", "accuracy", "macro_f1")
+"""Of what `lstm eval` says, those that an experiment compares."""
+
+
 class Kind:
     """What a kind of data has of its own; all else of a run is alike for all kinds.
 
@@ -73,6 +108,12 @@ class Kind:
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     """What a verb can be asked for, beside what it can be asked for any kind; by verb (eval, generate).
     Without `generate` in it there is nothing that `lstm generate` could write."""
+    solves: ClassVar[bool] = False
+    """Whether there is a task that is solved at some point."""
+    minimised: ClassVar[str] = "val/loss"
+    """The tag whose lowest value tells how good a run became: what a search makes small."""
+    measures: ClassVar[tuple[str, ...]] = ("eval",)
+    """What an experiment may ask of a trained run."""
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> Task:
         """Reads the data and makes the model."""
@@ -86,10 +127,19 @@ class Kind:
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
 
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        """One of `measures` of a trained run; `eval` as `lstm eval` does, of its best weights."""
+        figures = run.evaluate(split=asked.split or "val").to_json()
+        return Measurement({name: float(figures[name]) for name in FIGURES if name in figures})
+
+    def measure_start(self, task: Any, asked: Asked) -> Measurement:
+        """What is measured of a model that is not trained yet, under names of its own."""
+        return Measurement()
+
     def check(self, config: Config) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
 
-    def evaluate(self, run: Any, asked: Asked, on_progress: Progress) -> Evaluated:
+    def evaluate(self, run: Any, chosen: Chosen, on_progress: Progress) -> Evaluated:
         """`lstm eval`: how good a trained run of this kind is."""
         raise NotImplementedError
 
@@ -103,7 +153,7 @@ class Kind:
         if not self.writes:
             raise UsageError(f"{run} learned {self.purpose} and has nothing to write", f"lstm eval {run}")
 
-    def write(self, run: Any, asked: Asked, as_json: bool) -> dict[str, Any]:
+    def write(self, run: Any, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         """`lstm generate`: what a trained run makes, written to standard output for a person or, `as_json`,
         given as a document that `--json` prints."""
         raise NotImplementedError

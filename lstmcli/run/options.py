@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Asked = Mapping[str, Any]
+Chosen = Mapping[str, Any]
 """What a kind is asked for: all its options of a verb by name, those not given at their defaults."""
 
 

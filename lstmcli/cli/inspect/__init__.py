@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lstmcli.inspect.finding import Finding
     from lstmcli.inspect.source import Reading
     from lstmcli.kinds.series.trained import SeriesRun
-    from lstmcli.run.options import Asked
+    from lstmcli.run.options import Chosen
 
 Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
 Split = Annotated[
@@ -48,7 +48,7 @@ def group(
     context.obj, context.meta[TRUST] = run, trust
 
 
-def load_run(context: typer.Context, given: Given) -> tuple[Run | SeriesRun, Asked]:
+def load_run(context: typer.Context, given: Given) -> tuple[Run | SeriesRun, Chosen]:
     """The run that stands before the topic on the command line, and what its kind is asked for."""
     from lstmcli.api import Run, load
     from lstmcli.kinds.series.trained import SeriesRun

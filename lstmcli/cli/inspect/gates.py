@@ -32,6 +32,6 @@ def command(
     from lstmcli.inspect.gates import inspect_gates
 
     with reading(data, split, plot, tokens) as what:
-        run, asked = load_run(context, given)
+        run, chosen = load_run(context, given)
         finding = inspect_gates(run, what)
-    show(replace(finding, shown=asked.get("characters", finding.shown)), as_json, plot)
+    show(replace(finding, shown=chosen.get("characters", finding.shown)), as_json, plot)

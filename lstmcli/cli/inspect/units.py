@@ -40,14 +40,14 @@ def command(
       lstm inspect shakespeare units --plot units.png --html unit.html
       lstm generate shakespeare --clamp 1:233=+2
     """
-    chosen = parse_unit(unit)
+    wanted = parse_unit(unit)
     from lstmcli.inspect.units import inspect_units
 
     with reading(data, split, plot, tokens) as what:
-        run, asked = load_run(context, given)
-        finding = inspect_units(run, what, chosen, asked.get("length", 0))
+        run, chosen = load_run(context, given)
+        finding = inspect_units(run, what, wanted, chosen.get("length", 0))
     show(finding, as_json, plot)
-    _show_text(finding, as_json, asked.get("html"))
+    _show_text(finding, as_json, chosen.get("html"))
 
 
 def parse_unit(text: str | None) -> tuple[int, int] | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.sequence import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
-from lstmcli.run.options import Asked
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -70,11 +70,11 @@ class LabelledKind(SequenceKind):
 
         return ClassifierRun(directory, config, checkpoint)
 
-    def evaluate(self, run: ClassifierRun, asked: Asked, on_progress: Progress) -> Evaluated:
-        return verbs.evaluate_classes(run, asked, on_progress)
+    def evaluate(self, run: ClassifierRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_classes(run, chosen, on_progress)
 
-    def write(self, run: ClassifierRun, asked: Asked, as_json: bool) -> dict[str, Any]:
-        return verbs.write_classes(run, asked, as_json)
+    def write(self, run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write_classes(run, chosen, as_json)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
@@ -88,6 +88,8 @@ class SyntheticKind(SequenceKind):
     name = "synthetic"
     purpose = "a synthetic task"
     options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
+    solves = True
+    measures = ("eval", "generate")
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
         from lstmcli.kinds.sequence.task import SyntheticTraining
@@ -99,8 +101,13 @@ class SyntheticKind(SequenceKind):
 
         return SyntheticRun(directory, config, checkpoint)
 
-    def evaluate(self, run: SyntheticRun, asked: Asked, on_progress: Progress) -> Evaluated:
-        return verbs.evaluate_task(run, asked, on_progress)
+    def evaluate(self, run: SyntheticRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_task(run, chosen, on_progress)
+
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.sequence.measure import scores_by_length, wave_that_goes_on
+
+        return wave_that_goes_on(run) if what == "generate" else scores_by_length(run, asked)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         return {"task": config.data.task, "length": config.data.length}

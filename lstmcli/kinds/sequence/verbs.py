@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.core.errors import UsageError
 from lstmcli.core.output import print_line, print_text
 from lstmcli.run.kind import Evaluated, Progress
-from lstmcli.run.options import Asked, Option
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from lstmcli.kinds.sequence.trained import ClassifierRun, Prediction, SyntheticRun
@@ -33,27 +33,27 @@ LIKELIEST = 5
 """Classes that are shown of one text."""
 
 
-def evaluate_classes(run: ClassifierRun, asked: Asked, on_progress: Progress) -> Evaluated:
+def evaluate_classes(run: ClassifierRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
     """A split, or all rows of another labelled table."""
-    report = run.evaluate(asked["data"], asked["split"], on_progress)
+    report = run.evaluate(chosen["data"], chosen["split"], on_progress)
     return Evaluated(report.split, report)
 
 
-def evaluate_task(run: SyntheticRun, asked: Asked, on_progress: Progress) -> Evaluated:
+def evaluate_task(run: SyntheticRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
     """Fresh sequences, at each of the lengths."""
-    split = asked["split"] or "test"
-    return Evaluated(split, run.evaluate(asked["length"], split, on_progress=on_progress))
+    split = chosen["split"] or "test"
+    return Evaluated(split, run.evaluate(chosen["length"], split, on_progress=on_progress))
 
 
-def write_classes(run: ClassifierRun, asked: Asked, as_json: bool) -> dict[str, Any]:
+def write_classes(run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     """Classify a text or the rows of a table. Without --output and --json CSV goes to standard output, or
     for one text a few lines."""
     from lstmcli.core.tables import check_file, to_csv, write_rows
 
-    output = asked["output"]
+    output = chosen["output"]
     if output is not None:
         check_file(output)
-    text, table = _text(run, asked), asked["input"]
+    text, table = _text(run, chosen), chosen["input"]
     if (text is None) == (table is None):
         found = "none of them" if text is None else "both"
         raise UsageError(f"a classifier needs a text (--prompt) or a table (--input); found {found}")
@@ -71,13 +71,13 @@ def write_classes(run: ClassifierRun, asked: Asked, as_json: bool) -> dict[str, 
     return {}
 
 
-def _text(run: ClassifierRun, asked: Asked) -> str | None:
+def _text(run: ClassifierRun, chosen: Chosen) -> str | None:
     from lstmcli.kinds.text.verbs import decoded, read_prompt
 
-    if asked["prompt"] is None and asked["prompt_file"] is None:
+    if chosen["prompt"] is None and chosen["prompt_file"] is None:
         return None
     level = getattr(run.config.data, "level", "characters")
-    return decoded(asked["prompt"] or "", read_prompt(asked), asked["prompt_file"], level)
+    return decoded(chosen["prompt"] or "", read_prompt(chosen), chosen["prompt_file"], level)
 
 
 def _rows(predictions: list[Prediction]) -> tuple[list[str], list[list[Any]]]:

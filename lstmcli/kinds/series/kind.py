@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.series import verbs
 from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
-from lstmcli.run.options import Asked
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -62,11 +62,11 @@ class SeriesKind(Kind):
 
         check_forecast(config)
 
-    def evaluate(self, run: SeriesRun, asked: Asked, on_progress: Progress) -> Evaluated:
-        return verbs.evaluate(run, asked, on_progress)
+    def evaluate(self, run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
 
-    def write(self, run: SeriesRun, asked: Asked, as_json: bool) -> dict[str, Any]:
-        return verbs.write(run, asked, as_json)
+    def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lstmcli.core.errors import UsageError
 from lstmcli.core.output import print_line, print_text
 from lstmcli.run.kind import Evaluated, Progress
-from lstmcli.run.options import Asked, Option
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from lstmcli.kinds.series.forecast import Forecast
@@ -37,24 +37,24 @@ FEW = 3
 """Pictures in the terminal."""
 
 
-def evaluate(run: SeriesRun, asked: Asked, on_progress: Progress) -> Evaluated:
+def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
     """Every window of a split, or of another table."""
-    if asked["by"] not in (None, "step", "series"):
-        raise UsageError(f"--by {asked['by']}: there are step and series")
-    data, split = asked["data"], asked["split"] or "test"
-    return Evaluated(str(data or split), run.evaluate(data, split, asked["by"], on_progress))
+    if chosen["by"] not in (None, "step", "series"):
+        raise UsageError(f"--by {chosen['by']}: there are step and series")
+    data, split = chosen["data"], chosen["split"] or "test"
+    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress))
 
 
-def write(run: SeriesRun, asked: Asked, as_json: bool) -> dict[str, Any]:
+def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     """Forecast, and write what was asked for. Without files and --json, CSV goes to standard output, or,
     on a terminal, a picture of the first series."""
     from lstmcli.core.tables import check_file
     from lstmcli.kinds.series.plot import plot_forecasts
 
-    output, plot = asked["output"], asked["plot"]
+    output, plot = chosen["output"], chosen["plot"]
     if output is not None:
         check_file(output)
-    made = run.forecast(asked["horizon"], asked["input"], asked["samples"], asked["seed"] or 0)
+    made = run.forecast(chosen["horizon"], chosen["input"], chosen["samples"], chosen["seed"] or 0)
     if output is not None:
         made.write(output)
     if plot is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
 from lstmcli.kinds.text import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
-from lstmcli.run.options import Asked
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -51,6 +51,7 @@ class TextKind(Kind):
         "inspect gates": verbs.GATES,
         "inspect units": verbs.UNITS,
     }
+    measures = ("eval", "gradients")
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
@@ -67,11 +68,26 @@ class TextKind(Kind):
 
         return Run(directory, config, checkpoint)
 
-    def evaluate(self, run: Run, asked: Asked, on_progress: Progress) -> Evaluated:
-        return verbs.evaluate(run, asked, on_progress)
+    def evaluate(self, run: Run, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
 
-    def write(self, run: Run, asked: Asked, as_json: bool) -> dict[str, Any]:
-        return verbs.write(run, asked, as_json)
+    def write(self, run: Run, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
+
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.text.measure import both_protocols, gradients_by_lag
+
+        if what == "gradients":
+            return gradients_by_lag(run.model, run.splits()["val"], asked.lag)
+        return both_protocols(run, asked.split or "val")
+
+    def measure_start(self, task: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.text.measure import gradients_by_lag
+
+        if "gradients" not in asked.measures:
+            return Measurement()
+        found = gradients_by_lag(task.model, task.data.val, asked.lag)
+        return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""

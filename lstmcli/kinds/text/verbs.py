@@ -16,7 +16,7 @@ from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.notices import notice
 from lstmcli.core.output import TextOut
 from lstmcli.run.kind import Evaluated, Progress
-from lstmcli.run.options import Asked, Option
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.generate import Sample
@@ -63,21 +63,21 @@ MOST_INPUT = 4 << 30
 # --- lstm eval ------------------------------------------------------------------------------------
 
 
-def evaluate(run: Run, asked: Asked, on_progress: Progress) -> Evaluated:
+def evaluate(run: Run, chosen: Chosen, on_progress: Progress) -> Evaluated:
     """A split or other texts: as a whole, or each line or symbol by itself."""
-    data, by = asked["data"], asked["by"]
+    data, by = chosen["data"], chosen["by"]
     if by not in (None, "line", "symbol"):
         raise UsageError(f"--by {by}: there are line and symbol")
-    split = asked["split"] or "val"
+    split = chosen["split"] or "val"
     where = ", ".join(data or [split])
     if by is not None:
-        if given := [f"--{name}" for name in ("dynamic", "mix", "temperature") if asked[name]]:
+        if given := [f"--{name}" for name in ("dynamic", "mix", "temperature") if chosen[name]]:
             raise UsageError(f"{', '.join(given)}: of no use beside --by")
         with _text_files(data) as files:
             return Evaluated(where, run.evaluate_lines(files, split, by))
-    beside = _beside(asked["dynamic"], asked["dynamic_rate"], asked["mix"] or [], asked["temperature"])
+    beside = _beside(chosen["dynamic"], chosen["dynamic_rate"], chosen["mix"] or [], chosen["temperature"])
     with _text_files(data) as files:
-        return Evaluated(where, run.evaluate(files, split, asked["protocol"], on_progress, beside))
+        return Evaluated(where, run.evaluate(files, split, chosen["protocol"], on_progress, beside))
 
 
 @contextmanager
@@ -121,20 +121,20 @@ def _temperature(word: str | None) -> float | Literal["best"] | None:
 # --- lstm generate --------------------------------------------------------------------------------
 
 
-def write(run: Run, asked: Asked, as_json: bool) -> dict[str, Any]:
+def write(run: Run, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     """Continue the prompt. One sample is written as it comes, where nothing of it is undone later."""
     from lstmcli.kinds.text.generate import GenerateOptions, escape_notices, notices
     from lstmcli.kinds.text.sampling import parse_clamp
 
-    raw = read_prompt(asked)
-    options = {name: asked[name] for name in ("length", "num", "temperature", "top_k", "top_p")}
-    options["seed"] = _fresh_seed() if asked["seed"] is None else asked["seed"]
-    checked = GenerateOptions(**options, stop=tuple(asked["stop"] or ()))
-    clamps = [parse_clamp(each) for each in asked["clamp"] or ()]
-    text = decoded(asked["prompt"] or "", raw, asked["prompt_file"], run.config.data.level)
+    raw = read_prompt(chosen)
+    options = {name: chosen[name] for name in ("length", "num", "temperature", "top_k", "top_p")}
+    options["seed"] = _fresh_seed() if chosen["seed"] is None else chosen["seed"]
+    checked = GenerateOptions(**options, stop=tuple(chosen["stop"] or ()))
+    clamps = [parse_clamp(each) for each in chosen["clamp"] or ()]
+    text = decoded(chosen["prompt"] or "", raw, chosen["prompt_file"], run.config.data.level)
     text = _shaped(run, "--prompt", text)
     options["stop"] = stops = tuple(_shaped(run, "--stop", each) for each in checked.stop)
-    typed = [("--prompt", asked["prompt"] or ""), *(("--stop", each) for each in asked["stop"] or ())]
+    typed = [("--prompt", chosen["prompt"] or ""), *(("--stop", each) for each in chosen["stop"] or ())]
     escaped = [said for option, word in typed for said in escape_notices(option, word)]
     for said in (*escaped, *notices(run.vocabulary, text, replace(checked, stop=stops))):
         notice(said)
@@ -185,10 +185,10 @@ def _document(samples: list[Sample], seed: int) -> dict[str, Any]:
     }
 
 
-def read_prompt(asked: Asked) -> bytes | None:
+def read_prompt(chosen: Chosen) -> bytes | None:
     """The prompt of a file, undecoded: whether it is text, the run says."""
-    prompt_file = asked["prompt_file"]
-    if asked["prompt"] is not None and prompt_file is not None:
+    prompt_file = chosen["prompt_file"]
+    if chosen["prompt"] is not None and prompt_file is not None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is None:
         return None
