@@ -44,8 +44,8 @@ FLAGS = {
         "--json",
     ],
     "tune": [
-        *("words", "--space", "--minutes", "--trials", "--jobs", "--run", "--resume", "--learning-rates"),
-        *("--plot", "--trust", "--json"),
+        *("words", "--space", "--minutes", "--trials", "--jobs", "--run", "--resume", "--trust"),
+        *("--learning-rates", "--plot", "--json"),
     ],
     "inspect": ["run", "--trust"],
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
