@@ -33,15 +33,7 @@ FLAGS = {
         *("--telemetry", "--json"),
     ],
     "experiment": [
-        "words",
-        "--seeds",
-        "--jobs",
-        "--run",
-        "--out",
-        "--resume",
-        "--quick",
-        "--trust",
-        "--json",
+        *("words", "--seeds", "--jobs", "--run", "--out", "--resume", "--trust", "--quick", "--json"),
     ],
     "tune": [
         *("words", "--space", "--minutes", "--trials", "--jobs", "--run", "--resume", "--trust"),
