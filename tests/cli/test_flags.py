@@ -30,7 +30,7 @@ FLAGS = {
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [
         *("what", "--hidden", "--layers", "--batch", "--window", "--rounds", "--precision", "--path"),
-        *("--telemetry", "--json"),
+        *("--telemetry", "--series", "--steps", "--json"),
     ],
     "experiment": [
         *("words", "--seeds", "--jobs", "--run", "--out", "--resume", "--trust", "--quick", "--json"),
