@@ -16,6 +16,7 @@ from torch import Tensor, quantile
 
 from lstmcli.core.errors import UsageError
 from lstmcli.engine.measures.gradients import Gradients, half_life, lag_holding, share_within
+from lstmcli.inspect.finding import look
 from lstmcli.inspect.gradient_views import Passages, Spectrum, View, series_view, text_view
 from lstmcli.inspect.source import Reading, about, text_of, windows_of
 

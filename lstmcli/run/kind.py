@@ -11,7 +11,7 @@ A kind is a class; `register` makes it known, and so a module of anybody's can a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -21,6 +21,8 @@ from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from lstmcli.config.schema import Config
     from lstmcli.core.tables import Table
@@ -50,6 +52,14 @@ class Evaluated(NamedTuple):
 
     on: str
     report: Report
+
+
+class Products(NamedTuple):
+    """What a trained run makes, for a page on it: texts, or a picture."""
+
+    about: str
+    texts: Sequence[str] = ()
+    figure: Figure | None = None
 
 
 Numbers = dict[str, float]
@@ -108,6 +118,12 @@ class Kind:
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     """What a verb can be asked for, beside what it can be asked for any kind; by verb (eval, generate).
     Without `generate` in it there is nothing that `lstm generate` could write."""
+    topics: ClassVar[Mapping[str, str]] = {}
+    """What `lstm inspect` can show of such a run: by topic (gates, units, gradients, memory) the function
+    that finds it out, as module:function, which is called with the run, what is to be read (a `Reading`) and
+    what the topic can be asked for of any kind."""
+    makes: ClassVar[str] = ""
+    """The title of what such a run makes, on the page of `lstm report`; empty: nothing."""
     solves: ClassVar[bool] = False
     """Whether there is a task that is solved at some point."""
     minimised: ClassVar[str] = "val/loss"
@@ -156,6 +172,10 @@ class Kind:
     def write(self, run: Any, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         """`lstm generate`: what a trained run makes, written to standard output for a person or, `as_json`,
         given as a document that `--json` prints."""
+        raise NotImplementedError
+
+    def products(self, run: Any) -> Products:
+        """`lstm report`: something that a trained run makes."""
         raise NotImplementedError
 
     def check_data(self, config: Config) -> dict[str, Any]:

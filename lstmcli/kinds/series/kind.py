@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.series import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
+from lstmcli.run.kind import Charts, Evaluated, Kind, Products, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ class SeriesKind(Kind):
 
     options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
 
+    makes = "Forecasts"
+    topics: ClassVar = {
+        topic: f"lstmcli.inspect.{topic}:{topic}_of_series"
+        for topic in ("gates", "units", "gradients", "memory")
+    }
+
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         from lstmcli.kinds.series.task import SeriesTask
 
@@ -67,6 +73,9 @@ class SeriesKind(Kind):
 
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
+
+    def products(self, run: SeriesRun) -> Products:
+        return verbs.products(run)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
 from lstmcli.kinds.text import verbs
-from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Products, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ class TextKind(Kind):
     }
     measures = ("eval", "gradients")
 
+    makes = "Samples"
+    topics: ClassVar = {
+        topic: f"lstmcli.inspect.{topic}:{topic}_of_text"
+        for topic in ("gates", "units", "gradients", "memory")
+    }
+
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
 
@@ -88,6 +94,9 @@ class TextKind(Kind):
             return Measurement()
         found = gradients_by_lag(task.model, task.data.val, asked.lag)
         return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
+
+    def products(self, run: Run) -> Products:
+        return verbs.products(run)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""
