@@ -109,7 +109,7 @@ def command(
     if isinstance(loaded, SyntheticRun):
         raise UsageError("a synthetic task has nothing to write", f"lstm eval {loaded.directory.name}")
     refuse_others(context, loaded, USES)
-    text = _decoded(prompt or "", raw, prompt_file, loaded.config.data.level)
+    text = _decoded(prompt or "", raw, prompt_file, getattr(loaded.config.data, "level", "characters"))
     if isinstance(loaded, ClassifierRun):
         from lstmcli.cli.classify import write_classes
 

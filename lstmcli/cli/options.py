@@ -17,14 +17,14 @@ def refuse_others(context: typer.Context, run: AnyRun, uses: Mapping[str, tuple[
     """See that each option given is of use to the run.
 
     Args:
-        uses: names of parameters by what a run learned (`data.learned`); those in none are for all.
+        uses: names of parameters by what a run learned (`config.learned`); those in none are for all.
 
     Raises:
         UsageError: one is for other runs.
     """
     from lstmcli.run.kind import kind_named
 
-    learned = run.config.data.learned
+    learned = run.config.learned
     others = {name for names in uses.values() for name in names} - set(uses[learned])
     options = {parameter.name: str(max(parameter.opts, key=len)) for parameter in context.command.params}
     given = [option for name, option in options.items() if name in others and _is_given(context, name)]

@@ -11,12 +11,12 @@ from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.series.settings import SeriesTable
 
 Int = npt.NDArray[np.int64]
 
 
-def split_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
+def split_ends(settings: SeriesTable, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
     """train_end, val_end and test_end of series of these lengths, each (S,).
 
     ``test_from``: where the rows of `test_path` begin; None without it. DataError: settings that say
