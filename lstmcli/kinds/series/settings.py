@@ -73,6 +73,9 @@ class SeriesTable(Files):
     validation."""
     test_length: PositiveInt | None = None
     """Instead of `splits`: the last so many steps of each series are test."""
+    calibration_length: PositiveInt | None = None
+    """The last so many steps of the training part that nothing is learned from and nothing chosen on: the
+    intervals of forecasts are calibrated on them. null: on validation, which also chooses the weights."""
 
     _known = field_validator("encoding")(known_encoding)
 
