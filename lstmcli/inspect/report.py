@@ -170,7 +170,7 @@ def _facts(run: TrainedRun, manifest: dict[str, Any], records: list[dict[str, An
 
 def _source(run: TrainedRun) -> str:
     data = run.config.data
-    given = getattr(data, "task", None) or data.path or data.url or data.source or ""
+    given = next((v for k in ("task", "path", "url", "source") if (v := getattr(data, k, None))), "")
     return Path(given).name if isinstance(given, str) else f"{len(given)} files"
 
 
