@@ -1,7 +1,8 @@
 """What a kind of data brings along. Nothing outside of a kind's folder asks which kind a run is of: it asks
 the kind for its task, its trained run, its charts and what may be tuned.
 
-A kind is a class; `register` makes it known, and so a module of anybody's can add one:
+A kind is a class; `register` makes it known, and so a module of anybody's can add one, which the variable
+LSTM_KINDS names (tests/kinds/test_fifth_kind.py has one in full). With the tool come
 
     text        the next symbol of a text                lstmcli/kinds/text/kind.py
     series      forecasts of time series                 lstmcli/kinds/series/kind.py
@@ -17,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.core.own_code import import_own_kinds
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -207,6 +209,7 @@ def register(kind: Kind[Any]) -> None:
 
 def kind_named(name: str) -> Kind[Any]:
     """ConfigError: there is no such kind."""
+    import_own_kinds()
     found = _kinds.get(name)
     if found is None:
         raise ConfigError(f"data.kind: there is no kind {name!r}", f"there are {', '.join(_kinds)}")
@@ -222,4 +225,5 @@ def kind_of(config: Config) -> Kind[Any]:
 
 
 def kinds() -> list[Kind[Any]]:
+    import_own_kinds()
     return [kind_named(name) for name in _kinds]
