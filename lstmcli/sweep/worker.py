@@ -18,6 +18,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from lstmcli.cells.trust import allow
 from lstmcli.core.errors import DivergedError, LstmError
