@@ -9,22 +9,20 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import State
-from lstmcli.engine.checks.reference import (
+from lstmcli.engine.checks.subject import (
     BATCH,
     Failed,
     Passed,
     Subject,
     difference,
     everything,
-    one_step,
     outputs_and_states,
     reached_state,
     seed_all,
     step_by_step,
 )
 from lstmcli.engine.kernels.compiled import compiler_available
-from lstmcli.engine.layers import GatedLayer, Layer, can_fuse
-from lstmcli.engine.pointwise import Drops, pointwise_pair
+from lstmcli.engine.layers import Layer
 
 STEPS = 12
 LONG = 64
@@ -35,13 +33,12 @@ Check = Callable[[Subject], Passed]
 def paths(subject: Subject) -> dict[str, Check]:
     """A check for each way to compute a layer of this cell."""
     layer = subject.layer()
-    if not isinstance(layer, GatedLayer):
-        return {f"path {layer.path}": partial(path, way=layer.path)}
-    checks: dict[str, Check] = {"path loop": partial(path, way="loop")}
-    if can_fuse(layer):
-        checks["path fused"] = partial(path, way="fused")
-    checks["path engine"] = partial(path, way="engine")
-    return checks | {"path engine, compiled": compiled}
+    checks: dict[str, Check] = {}
+    for way in reversed(layer.known_paths):
+        checks[f"path {way}"] = partial(path, way=way)
+        if layer.paths[way].compiled:
+            checks[f"path {way}, compiled"] = partial(compiled, way=way)
+    return checks
 
 
 def path(subject: Subject, way: str, compiled: bool = False) -> Passed:
@@ -61,20 +58,19 @@ def path(subject: Subject, way: str, compiled: bool = False) -> Passed:
     return Passed("as one step after the other, gradients too")
 
 
-def compiled(subject: Subject) -> Passed:
+def compiled(subject: Subject, way: str) -> Passed:
     if not compiler_available():
         return Passed("no compiler here, runs uncompiled", warning=True)
-    return path(subject, "engine", compiled=True)
+    return path(subject, way, compiled=True)
 
 
 def _compiles(layer: Layer, x: Tensor, state: State) -> bool:
     """Whether there is a kernel for the cell, forward and backward, on this machine."""
-    pair = pointwise_pair(layer.cell, True, Drops())
     try:
         everything(layer, x, state, Layer.__call__)
     except Exception:  # a compiler may fail in any way; that the equations are right is checked elsewhere
         return False
-    return all(getattr(kernel, "__self__", None) is not pair for kernel in pair._kernels.values())
+    return layer.has_kernels
 
 
 def trained_twice(subject: Subject) -> Passed:
@@ -100,7 +96,7 @@ def finite(subject: Subject) -> Passed:
     state = layer.initial_state(BATCH)
     with torch.no_grad():
         for t, x_t in enumerate(x, 1):
-            output, state = one_step(layer, x_t, state)
+            output, state, _ = layer.step(x_t, state)
             values = {"output": output} | {
                 f"state {k!r}": s for k, s in zip(layer.cell.state, state, strict=True)
             }
