@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Asked, C, Charts, Kind, Measurement, Reading
+from lstmcli.kinds.sequence import verbs
+from lstmcli.run.kind import Asked, C, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.kinds.sequence.settings import LabelledConfig, SyntheticConfig
@@ -45,6 +46,7 @@ class SequenceKind(Kind[C]):
 class LabelledKind(SequenceKind["LabelledConfig"]):
     name = "labelled"
     purpose = "to classify"
+    options: ClassVar = {"eval": verbs.EVAL_LABELLED, "generate": verbs.GENERATE}
 
     def task(self, config: LabelledConfig, on_progress: Reading, ranks: Ranks) -> LabelledTask:
         from lstmcli.kinds.sequence.task import LabelledTask
@@ -52,12 +54,20 @@ class LabelledKind(SequenceKind["LabelledConfig"]):
         return LabelledTask(config, on_progress, ranks)
 
     def found_again(self, config: LabelledConfig, folder: str | None) -> LabelledConfig:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: LabelledConfig, checkpoint: Path) -> ClassifierRun:
         from lstmcli.kinds.sequence.trained import ClassifierRun
 
         return ClassifierRun(directory, config, checkpoint)
+
+    def evaluate(self, run: ClassifierRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_classes(run, chosen, on_progress)
+
+    def write(self, run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write_classes(run, chosen, as_json)
 
     def check_data(self, config: LabelledConfig) -> dict[str, Any]:
         from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
@@ -70,7 +80,7 @@ class LabelledKind(SequenceKind["LabelledConfig"]):
 class SyntheticKind(SequenceKind["SyntheticConfig"]):
     name = "synthetic"
     purpose = "a synthetic task"
-    writes = False
+    options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
     solves = True
     measures = ("eval", "generate")
 
@@ -83,6 +93,9 @@ class SyntheticKind(SequenceKind["SyntheticConfig"]):
         from lstmcli.kinds.sequence.trained import SyntheticRun
 
         return SyntheticRun(directory, config, checkpoint)
+
+    def evaluate(self, run: SyntheticRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_task(run, chosen, on_progress)
 
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         from lstmcli.kinds.sequence.measure import scores_by_length, wave_that_goes_on

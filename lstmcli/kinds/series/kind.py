@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Needs, Reading
+from lstmcli.kinds.series import verbs
+from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.kinds.series.settings import SeriesConfig
@@ -43,12 +44,16 @@ class SeriesKind(Kind["SeriesConfig"]):
         "train.average": [None, 0.99, 0.998],
     }
 
+    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+
     def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
 
     def found_again(self, config: SeriesConfig, folder: str | None) -> SeriesConfig:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: SeriesConfig, checkpoint: Path) -> SeriesRun:
@@ -60,6 +65,12 @@ class SeriesKind(Kind["SeriesConfig"]):
         from lstmcli.kinds.series.task import check_forecast
 
         check_forecast(config)
+
+    def evaluate(self, run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
+
+    def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler
