@@ -56,8 +56,7 @@ def test_a_number_of_bytes_as_a_person_says_it(count, said):
     [("lstm", False), ("lstm", True), ("gru", False), ("minlstm", False), ("mogrifier-lstm", False)],
 )
 def test_the_parameters_are_counted_right_before_the_model_is_made(cell, tied):
-    from lstmcli.engine.footprint import text_parameters
-    from lstmcli.kinds.text.model import TextModel
+    from lstmcli.kinds.text.model import TextModel, text_parameters
 
     settings = LanguageModel(cell=cell, hidden_size=[24, 16], embedding_size=16, tie_weights=tied)
     model = TextModel(settings, 30)
