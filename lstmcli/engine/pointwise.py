@@ -17,7 +17,7 @@ from torch import Tensor
 from lstmcli.cells.base import GatedCell, State
 from lstmcli.engine.kernels.compiled import Kernel, compiled
 from lstmcli.engine.kernels.trace import trace
-from lstmcli.engine.kernels.values import Unsupported, Value
+from lstmcli.engine.kernels.values import Unsupported, reachable
 
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
@@ -299,7 +299,7 @@ def _reads_hidden(cell: GatedCell, hidden_size: int) -> bool:
         return True
     *new, d_hidden = (written[number] for number in sorted(written))
     hidden, no_gradient = ("argument", (sizes[0],)), ("constant", (0.0,))
-    reached = {(value.op, value.of) for value in _reached(new)}
+    reached = {(value.op, value.of) for value in reachable(new)}
     return hidden in reached or (d_hidden.op, d_hidden.of) != no_gradient
 
 
@@ -307,15 +307,3 @@ def _unseen() -> Any:
     """Where activations are recomputed, torch counts what each pass saves for its gradients. The recording is
     made in the first pass alone, so its own must not count."""
     return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-
-
-def _reached(values: Sequence[Value]) -> set[Value]:
-    """The values, and all that they are computed from."""
-    reached: set[Value] = set()
-    rest = list(values)
-    while rest:
-        value = rest.pop()
-        if value not in reached:
-            reached.add(value)
-            rest.extend(v for v in value.of if isinstance(v, Value))
-    return reached
