@@ -12,6 +12,7 @@ Where the C++ adds a vector's gradient to one row for each thread, here every ro
 from __future__ import annotations
 
 import hashlib
+import importlib
 import linecache
 import math
 import re
@@ -390,8 +391,8 @@ class TritonKernel:
 
     def __init__(self, program: Program):
         try:
-            import triton
-            import triton.language as tl
+            triton = importlib.import_module("triton")
+            tl = importlib.import_module("triton.language")
         except ImportError as error:
             raise Unsupported("no Triton here") from error
         self.source = triton_source(program)

@@ -6,8 +6,6 @@ the last dimension. Numbers are float64 or float32, as asked.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 
 from lstmcli.engine.kernels.gpu import defined, triton_source
@@ -91,19 +89,22 @@ class Language:
     floor, ceil, erf = torch.floor, torch.ceil, torch.erf
 
 
-def emulated(program, tensors, number=torch.float64):
+EXACT = {"hyperbolic": torch.tanh, "logistic_about_half": lambda x: x.sigmoid() - 0.5}
+"""In place of the ratios that are good to fp32."""
+
+
+def emulated(program, tensors, number=torch.float64, exact=False):
     """Run the program's text for Triton on tensors of its layout, in place."""
     source = triton_source(program)
     for now in range(source.blocks):
         language = Language(tensors[0].shape[0], source.block, number, source.blocks)
         language.now = now
         kernel = defined(source, language, lambda function: function)
+        kernel.__globals__.update(EXACT if exact else {})
         kernel(*(Pointer(t) for t in tensors), BLOCK=source.block)
         language.flush()
 
 
-class EmulatedKernel(SimpleNamespace):
-    """A kernel, as `lstmcli.engine.kernels.compiled.Kernel`."""
-
-    def __call__(self, *tensors):
-        emulated(self.program, tensors, self.number)
+def kernel(program, number=torch.float64, exact=False):
+    """A kernel that runs so, as `lstmcli.engine.kernels.compiled.Kernel`."""
+    return lambda *tensors: emulated(program, tensors, number, exact)
