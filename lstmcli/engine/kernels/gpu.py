@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import linecache
 import math
+import os
 import re
 from collections.abc import Callable
 from itertools import count
@@ -390,6 +391,8 @@ class TritonKernel:
     """A kernel for tensors laid out like those that it was written for, with any number of rows."""
 
     def __init__(self, program: Program):
+        # Products and sums in one instruction, as on the CPU; said, for else Triton warns.
+        os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
         try:
             triton = importlib.import_module("triton")
             tl = importlib.import_module("triton.language")

@@ -88,6 +88,27 @@ def gathers(value: Value) -> bool:
     return value.op in GATHERED or value.op in RUNNING
 
 
+def described(program: Program) -> str:
+    """The program as lines: its arguments, what is computed of them, and what is written where."""
+    names: dict[Value, str] = {}
+    lines = [f"a{n}: {_shape(a)}" for n, a in enumerate(program.arguments)]
+    for value in reachable(program.written.values()):
+        if value.op == "argument":
+            names[value] = f"a{value.of[0]}"
+        elif value.op == "constant":
+            names[value] = repr(value.of[0])
+        else:
+            operands = ", ".join(names[v] if isinstance(v, Value) else str(v) for v in value.of)
+            names[value] = f"v{sum(line.startswith('v') for line in lines)}"
+            lines.append(f"{names[value]} = {value.op}({operands}): {_shape(value)}")
+    lines += [f"a{n} <- {names[value]}" for n, value in sorted(program.written.items())]
+    return "\n".join(lines)
+
+
+def _shape(what: Value | Argument) -> str:
+    return f"{str(what.dtype).removeprefix('torch.')} ({'B, ' if what.rows else ''}{what.width})"
+
+
 class Book:
     """Which tensor holds which value."""
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import GatedCell
 from lstmcli.engine import pointwise
+from lstmcli.engine.kernels import compiled as door
 from lstmcli.engine.kernels.gpu import HELPER, TritonKernel, in_python, triton_source
 from lstmcli.engine.kernels.trace import trace
 from lstmcli.engine.kernels.values import Unsupported
@@ -215,6 +217,64 @@ def test_what_is_not_for_gpus_is_said():
         triton_source(trace(lambda x, y: y.copy_(x + 1), double))
     with pytest.raises(Unsupported, match="every row would write"):
         triton_source(trace(lambda x, v: v.copy_(v * 2), [torch.zeros(2, 8), torch.zeros(8)]))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm-layer-norm", "slstm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_text_compiles_for_a_card(name, dtype, monkeypatch):
+    """All the way to machine code for compute capability 9.0, for which no card is needed."""
+    triton = pytest.importorskip("triton")
+    programs = []
+
+    def compiled(function, arguments, summed=frozenset(), by_rows=None, name=""):
+        programs.append(trace(by_rows or function, arguments))
+        return function
+
+    monkeypatch.setattr(pointwise, "compiled", compiled)
+    cell = find_cell(name)
+    (layer,) = make_layers(cell, [(WIDTH, 48)], Regularization(0.0, 0.2, (0.1,) * len(cell.state)))
+    layer.reset_parameters(Start())
+    layer.path, layer.compiled = "engine", True
+    outputs, _ = layer(torch.randn(2, 3, WIDTH).to(dtype), layer.initial_state(3))
+    outputs.float().sum().backward()
+    assert len(programs) == 2
+    for program in programs:
+        assert "cubin" in machine_code(triton, program)
+
+
+@pytest.mark.parametrize("first", range(0, len(composed.OPERATIONS), 4))
+def test_what_is_taken_apart_compiles_for_a_card(first):
+    triton = pytest.importorskip("triton")
+    for f in list(composed.OPERATIONS.values())[first : first + 4]:
+        function = composed.forward_and_backward(f, by_rows=True)
+        assert "cubin" in machine_code(triton, trace(function, composed.tensors(torch.float32)))
+
+
+def machine_code(triton, program):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    source, kernel = (made := TritonKernel(program)).source, made._kernel
+    types = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.bool: "*i1"}
+    signature = {f"a{n}": types[a.dtype] for n, a in enumerate(program.arguments)} | {"BLOCK": "constexpr"}
+    text = ASTSource(fn=kernel, signature=signature, constexprs={"BLOCK": source.block})
+    return triton.compile(text, target=GPUTarget("cuda", 90, 32)).asm
+
+
+def test_the_door_takes_triton_for_cuda(monkeypatch):
+    """What it makes of tensors that are on a card, which here only say so."""
+    told, made = [], []
+    monkeypatch.setattr(door, "notice", told.append)
+    monkeypatch.setattr(door, "_slower_ones", set())
+    monkeypatch.setattr(door, "TritonKernel", lambda program: made.append(program) or "a kernel")
+    with FakeTensorMode():
+        given = [torch.empty(4, 8, device="cuda"), torch.empty(4, 8, device="cuda")]
+
+    def function(x, y):
+        y.copy_(x.tanh())
+
+    assert door.compiled(function, given) == "a kernel"
+    assert len(made) == 1 and not told
 
 
 def test_without_triton_it_is_said(monkeypatch):
