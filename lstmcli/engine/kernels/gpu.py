@@ -308,7 +308,8 @@ class _Writer:
             if v.dtype == torch.bool and ((value.op == "where" and number == 0) or (compares and not floats)):
                 texts.append(f"({text} != 0)")
             else:
-                texts.append(f"({self._converted(v, text, torch.float32)})")
+                text = self._converted(v, text, torch.float32)
+                texts.append(text if text.isidentifier() else f"({text})")
         if all(v.op == "constant" for v in value.of):
             texts = [f"tl.full((1,), {text}, tl.float32)" for text in texts]
         text = in_python(FUNCTIONS[value.op].expression).format(*texts)
