@@ -119,12 +119,12 @@ def assemble(
     config = with_default_budget(config)
     train = config.train
     ranks.part_of(train.batch_size)
+    check(config, elsewhere=manifest is not None)
     use_threads(train.threads, ranks.launch.local_size)
     precision = manifest["precision"] if manifest else train.precision
     hardware = choose_hardware(train.device, precision, elsewhere=manifest is not None)
     if manifest is not None and train.precision == "auto":
         hardware = replace(hardware, reason=f"as at the start: {manifest.get('precision_reason', 'auto')}")
-    check(config, elsewhere=manifest is not None)
     seed_step(config.seed, -1 + 2**31)  # the weights' own draw, apart from every step's
     with ranks.in_turn():  # one process of a machine prepares the data, the others find them prepared
         kind, began_in = kind_of(config), (manifest or {}).get("folder")

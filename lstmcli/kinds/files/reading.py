@@ -215,6 +215,11 @@ def _decoded(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[str
         if utf8:
             raise _not_utf8(path, offset, error) from error
         raise _not_encoded(path, encoding, offset, error) from error
+    except UnicodeError as error:  # UTF-16 and UTF-32 without the mark that tells the order of bytes
+        raise DataError(
+            f"{path} is not valid {encoding}: {error}",
+            "state the encoding that it has: `data.encoding`, such as utf-16-le; null is UTF-8",
+        ) from error
 
 
 def _unix(pieces: Iterable[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.sequence import verbs
-from lstmcli.run.kind import Asked, C, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.kind import Asked, C, Charts, Evaluated, Kind, Measurement, Needs, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class SequenceKind(Kind[C]):
 class LabelledKind(SequenceKind["LabelledConfig"]):
     name = "labelled"
     purpose = "to classify"
+    needs: ClassVar[Needs] = {
+        "model.embedding_size": (
+            "texts: columns of numbers are read as they are",
+            lambda c: c.data.kind == "text",
+        )
+    }
     options: ClassVar = {"eval": verbs.EVAL_LABELLED, "generate": verbs.GENERATE}
 
     def task(self, config: LabelledConfig, on_progress: Reading, ranks: Ranks) -> LabelledTask:
@@ -80,6 +86,9 @@ class LabelledKind(SequenceKind["LabelledConfig"]):
 class SyntheticKind(SequenceKind["SyntheticConfig"]):
     name = "synthetic"
     purpose = "a synthetic task"
+    needs: ClassVar[Needs] = {
+        "model.embedding_size": ("a task that reads symbols", lambda c: verbs.reads_symbols(c.data)),
+    }
     options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
     solves = True
     measures = ("eval", "generate")

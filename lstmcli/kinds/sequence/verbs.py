@@ -13,6 +13,7 @@ from lstmcli.run.kind import Evaluated, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
+    from lstmcli.kinds.sequence.settings import SyntheticData
     from lstmcli.kinds.sequence.trained import ClassifierRun, Prediction, SyntheticRun
 
 EVAL_LABELLED = (
@@ -43,6 +44,13 @@ def evaluate_task(run: SyntheticRun, chosen: Chosen, on_progress: Progress) -> E
     """Fresh sequences, at each of the lengths."""
     split = chosen["split"] or "test"
     return Evaluated(split, run.evaluate(chosen["length"], split, on_progress=on_progress))
+
+
+def reads_symbols(data: SyntheticData) -> bool:
+    """Whether what the task gives to read are symbols, which are embedded, and not numbers."""
+    from lstmcli.kinds.sequence.synthetic import find_task
+
+    return find_task(str(data.task), data.symbols).symbols > 0
 
 
 def write_classes(run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:

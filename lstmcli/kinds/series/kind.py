@@ -34,6 +34,7 @@ class SeriesKind(Kind["SeriesConfig"]):
         "forecast.season": (
             "forecast.normalization: seasonal", lambda c: c.forecast.normalization == "seasonal"
         ),
+        "forecast.samples": ("forecast.decoder: recursive", lambda c: c.forecast.decoder == "recursive"),
     }  # fmt: skip
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
