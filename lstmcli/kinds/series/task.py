@@ -24,8 +24,8 @@ from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import SeriesModel
 from lstmcli.kinds.series.normalise import Rows
-from lstmcli.kinds.series.scaling import Scaler
-from lstmcli.kinds.series.table.panel import prepare_series
+from lstmcli.kinds.series.scaling import Scaler, check_counts
+from lstmcli.kinds.series.table.panel import SeriesData, prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
 from lstmcli.run.directory import read_json
@@ -58,7 +58,7 @@ class SeriesTask:
         part = ranks.part_of(config.train.batch_size)
         self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling, data.context_length)
+        self.scaler = fitted_scaler(self.data, config)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
@@ -224,6 +224,17 @@ class SeriesTask:
             "       intervals rest on the validation part, which also chooses the weights: "
             "they may be too narrow (data.calibration_length)\n"
         )
+
+
+def fitted_scaler(data: SeriesData, config: Config) -> Scaler:
+    """The figures of the training part. DataError: values that the transform, the loss or a bound does not
+    fit."""
+    settings = config.forecast
+    if settings.loss == "negative-binomial":
+        check_counts(data.panel)
+    return Scaler.fit(
+        data, settings.transform, settings.scaling, config.data.context_length, settings.lower, settings.upper
+    )
 
 
 def check_forecast(config: Config) -> None:
