@@ -121,6 +121,10 @@ class SeriesTask:
     def loss_values(self, loss: float) -> dict[str, float]:
         return {"train/loss": loss}
 
+    def judged(self) -> str:
+        most = self.config.evaluation.max_windows
+        return f"{most:,} of {len(self.val):,} windows" if most is not None and most < len(self.val) else ""
+
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         found = evaluate_series(
             self.forecaster, self.val, self.scales, self.config.evaluation.max_windows, stop,
