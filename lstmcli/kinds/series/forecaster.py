@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lstmcli.config.schema import Config
 from lstmcli.kinds.series.calibration import Calibration
 from lstmcli.kinds.series.middle import mean_weights, median_of, more_levels, normal_nodes, what_point
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows, normalise
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import Panel
 from lstmcli.kinds.series.windows import WindowBatch, gather
 
@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
     mean: Floats | None = None  # (B, h, C), in the table's own units, where the forecast tells it
 
 
-def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:
+def series_shape(config: SeriesConfig, panel: Panel, missing: bool) -> SeriesShape:
     """What the table makes of the model."""
     settings, channels = config.forecast, len(panel.targets)
     joint = settings.channels == "joint"
@@ -53,7 +53,7 @@ def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:
     )
 
 
-def calendar_names(config: Config, panel: Panel) -> list[str]:
+def calendar_names(config: SeriesConfig, panel: Panel) -> list[str]:
     """The features of the time that the model reads."""
     wanted = config.forecast.calendar
     if wanted is False or panel.grid is None:
@@ -66,7 +66,7 @@ class Forecaster:
 
     def __init__(
         self,
-        config: Config,
+        config: SeriesConfig,
         model: SeriesModel,
         panel: Panel,
         scaler: Scaler,

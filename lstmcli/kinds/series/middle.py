@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from lstmcli.config.schema import Forecast
+from lstmcli.kinds.series.settings import Forecast
 
 Floats = npt.NDArray[np.float64]
 NODES = 7
