@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 USES = {
     "text": ("data", "split", "protocol", "by", "dynamic", "dynamic_rate", "mix", "temperature"),
-    "series": ("data", "split", "by"),
+    "series": ("data", "split", "protocol", "by"),
     "labelled": ("data", "split"),
     "synthetic": ("split", "length"),
 }
@@ -47,11 +47,13 @@ def command(
         typer.Option("--split", help="val, test or train; default val for text, test for series."),
     ] = None,
     protocol: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--protocol", help="Text: windows (256 symbols, from zero state) or stateful (state carried)."
+            "--protocol",
+            help="Text: windows (256 symbols, from zero state; default) or stateful (state carried). "
+            "Series: windows or gift (GIFT-Eval's); default: the config's.",
         ),
-    ] = "windows",
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option("--by", help="Series: a row per step or per series; text: per line or per symbol."),
@@ -108,6 +110,11 @@ def command(
     words = ("line", "symbol") if is_text else ("step", "series")
     if by not in (None, *words):
         raise UsageError(f"--by {by}: there are {words[0]} and {words[1]}")
+    protocols = ("windows", "stateful" if is_text else "gift")
+    if protocol not in (None, *protocols):
+        raise UsageError(f"no protocol {protocol!r}", f"there are {' and '.join(protocols)}")
+    if protocol == "gift" and (data or by or split not in (None, "test")):
+        raise UsageError("--protocol gift scores the run's own test split: no --data, --by or other --split")
     table = None if is_text or not data else _only_table(data)
     chosen = split or ("val" if is_text else "test")
     about = {"run": loaded.directory.name, "step": loaded.step, "split": ", ".join(data or [chosen])}
@@ -121,7 +128,7 @@ def command(
         elif isinstance(loaded, Run):
             beside = _beside(dynamic, dynamic_rate, mix or [], temperature)
             with _text_files(data) as files:
-                text_report = loaded.evaluate(files, chosen, protocol, show, beside)
+                text_report = loaded.evaluate(files, chosen, protocol or "windows", show, beside)
             found, printed = text_report.to_json(), partial(_print, about, text_report)
         elif isinstance(loaded, ClassifierRun):
             class_report = loaded.evaluate(table, split, show)
@@ -131,7 +138,7 @@ def command(
             task_report = loaded.evaluate(length, chosen, on_progress=show)
             found, printed = task_report.to_json(), partial(_print, about, task_report)
         else:
-            series_report = loaded.evaluate(table, chosen, by, show)
+            series_report = loaded.evaluate(table, chosen, by, show, protocol)
             found, printed = series_report.to_json(), partial(_print, about, series_report)
     finally:
         console.end_data()

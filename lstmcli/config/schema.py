@@ -105,8 +105,10 @@ class Evaluation(Section):
 
     every: PositiveInt | None = 500
     """Steps between evaluations; null: only at the end."""
-    protocol: Literal["stateful", "windows"] = "windows"
-    """`windows`: zero state at the start of each window of 256; `stateful`: state carried through."""
+    protocol: Literal["stateful", "windows", "gift"] = "windows"
+    """Text: `windows` (zero state at the start of each window of 256) or `stateful` (state carried through).
+    Series, for `lstm eval`: `windows` (every window of the split) or `gift` (GIFT-Eval's: windows one horizon
+    apart at the end, MASE of the median and weighted quantile loss)."""
     max_tokens: PositiveInt | None = None
     """Evaluate on the first so many symbols of the split; null: all of it."""
     stride: PositiveInt = 1

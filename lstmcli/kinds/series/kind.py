@@ -29,7 +29,7 @@ class SeriesKind(Kind):
         ],
         "Share of values inside the interval": ["Multiline", ["val/coverage"]],
     }
-    settings = frozenset({"forecast", "evaluation.stride", "evaluation.max_windows"})
+    settings = frozenset({"forecast", "evaluation.protocol", "evaluation.stride", "evaluation.max_windows"})
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},

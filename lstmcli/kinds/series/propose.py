@@ -69,7 +69,7 @@ class _Parts:
     left_out: list[str] = field(default_factory=list)
 
 
-def propose_series(path: Path) -> Proposal:
+def propose_series(path: Path, horizon: int | None = None, test: int | None = None) -> Proposal:
     """Columns by their contents and names, lengths by the frequency and the series' length.
 
     DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
@@ -88,7 +88,7 @@ def propose_series(path: Path) -> Proposal:
             f"{path}: the series are too short to forecast: half of them have at most {steps} steps",
             "give a table with longer series, or write the config by hand (`lstm validate --schema`)",
         )
-    context, horizon = lengths_for(panel, steps)
+    context, horizon = lengths_for(panel, steps, horizon)
     observed = panel.values[~np.isnan(panel.values)]
     return Proposal(
         parts.columns,
@@ -96,7 +96,7 @@ def propose_series(path: Path) -> Proposal:
         context,
         horizon,
         patch_for(context, horizon),
-        steps // 10 >= max(10 * horizon, context),
+        test is None and steps // 10 >= max(10 * horizon, context),
         bool((observed >= 0).all()),
         len(panel.names),
         steps,
@@ -120,15 +120,21 @@ def _panel(path: Path, columns: dict[str, Any]) -> Panel:
     return prepare_series(settings.model_copy(update={"frequency": week.name})).panel
 
 
-def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
-    """Context and horizon for the frequency, so short that training, validation and test fit in."""
+def lengths_for(panel: Panel, steps: int, wanted: int | None = None) -> tuple[int, int]:
+    """Context and horizon for the frequency, so short that training, validation and test fit in; the
+    horizon as it is `wanted`. UsageError: the series are too short for that one."""
     unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency.split(" ")[0])
     season = panel.season
     context, horizon = LENGTHS.get(unit, (96, 24))
     if unit in ("h", "m") and 1 < season <= 96:
         context, horizon = (7 if unit == "h" else 4) * season, season
-    horizon = max(1, min(horizon, steps // 8))
-    context = max(1, min(context, steps - 3 * horizon))
+    horizon = max(1, min(horizon, steps // 8)) if wanted is None else wanted
+    if steps < 2 * horizon + 2:
+        raise UsageError(
+            f"half of the series have at most {steps:,} steps, too few for a horizon of {horizon:,}",
+            f"choose a --horizon of {max(1, steps // 8):,} or less",
+        )
+    context = max(1, min(context, max(steps - 3 * horizon, (steps - 2 * horizon) // 2)))
     return max(context - context % horizon, min(context, horizon)), horizon
 
 

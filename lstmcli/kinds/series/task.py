@@ -201,6 +201,10 @@ class SeriesTask:
 def check_forecast(config: Config) -> None:
     """Settings that do not go with each other. ConfigError names them."""
     settings, data = config.forecast, config.data
+    if config.evaluation.protocol == "stateful":
+        raise ConfigError(
+            "evaluation.protocol stateful is for texts", "for series there are windows and gift"
+        )
     if data.context_length % settings.patch_length:
         raise ConfigError(
             f"data.context_length {data.context_length} is no multiple of forecast.patch_length "

@@ -16,6 +16,7 @@ from lstmcli.run.trained import TrainedRun
 if TYPE_CHECKING:
     from lstmcli.kinds.series.forecast import Forecast
     from lstmcli.kinds.series.forecaster import Forecaster
+    from lstmcli.kinds.series.gift import GiftReport
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.report import SeriesReport
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
@@ -93,8 +94,10 @@ class SeriesRun(TrainedRun):
         split: str = "test",
         by: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> SeriesReport:
-        """Errors and intervals on a split, beside baselines; `data`: all windows of another table."""
+        protocol: str | None = None,
+    ) -> SeriesReport | GiftReport:
+        """Errors and intervals on a split, beside baselines; `data`: all windows of another table.
+        `protocol`: windows or gift; None: the config's."""
         import numpy as np
         import torch
 
@@ -104,6 +107,12 @@ class SeriesRun(TrainedRun):
         context, horizon = self.config.data.context_length, self.config.data.horizon
         stride = self.config.evaluation.stride
         torch.manual_seed(0)  # some forecasts are drawn
+        if (protocol or self.config.evaluation.protocol) == "gift" and data is None and split == "test":
+            from lstmcli.kinds.series.gift import gift_report, gift_windows
+
+            own = self.data()
+            at = gift_windows(own, context, horizon)
+            return gift_report(self.forecaster(own.panel), at, on_progress)
         if data is not None:
             panel = self.panel(data)
             lengths = panel.lengths
