@@ -1,4 +1,4 @@
-"""lstm bench: this tool beside plain PyTorch, on this machine."""
+"""lstm bench: this tool beside plain PyTorch, on this machine; and what its intervals cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lstmcli.core.tables import to_text
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="train, generate, cells, series or forecast.")],
+    what: Annotated[str, typer.Argument(help="train, generate, cells, series, intervals or forecast.")],
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="forecast: the tables of the benchmark.")
     ] = None,
@@ -42,9 +42,12 @@ def command(
     keep: Annotated[
         Path | None, typer.Option("--runs", help="forecast: keep the runs in this folder.")
     ] = None,
+    series: Annotated[int, typer.Option("--series", min=1, help="Of each kind (intervals).")] = 40,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates for each series (intervals).")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure speed against a plain nn.LSTM loop of the same shapes, the two in turn.
+    """Measure speed against a plain nn.LSTM loop of the same shapes, the two in turn; or what intervals
+    cover.
 
     \b
     Examples:
@@ -53,11 +56,13 @@ def command(
       lstm bench generate --json
       lstm bench cells --rounds 3
       lstm bench series
+      lstm bench intervals --series 8
       lstm bench forecast gift --json
     """
-    if what not in ("train", "generate", "cells", "series", "forecast"):
+    if what not in ("train", "generate", "cells", "series", "intervals", "forecast"):
         raise UsageError(
-            f"there is no bench {what!r}", "there are train, generate, cells, series and forecast"
+            f"there is no bench {what!r}",
+            "there are train, generate, cells, series, intervals and forecast",
         )
     if (what == "forecast") != (folder is not None):
         raise UsageError("lstm bench forecast needs the FOLDER of its tables, and no other bench has one")
@@ -79,6 +84,8 @@ def command(
         from lstmcli.benchmark.series import bench_series
 
         result = bench_series(rounds)
+    elif what == "intervals":
+        result = _intervals(series, steps)
     elif telemetry:
         result = bench_telemetry(shape, rounds)
     else:
@@ -108,10 +115,25 @@ def _forecast(
         print_line(to_text(table_of(result)))
 
 
+def _intervals(series: int, steps: int) -> dict[str, Any]:
+    from lstmcli.benchmark.intervals import bench_intervals
+    from lstmcli.core.notices import route_notices
+    from lstmcli.kinds.series.proposal import series_config
+    from lstmcli.run.telemetry.console import Console
+
+    console = Console()
+    route_notices(lambda text: None)  # of each small run
+    try:
+        return bench_intervals(series_config, series, steps, console.data_progress)
+    finally:
+        console.end_data()
+        route_notices(None)
+
+
 def _print(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        if name == "cells":
-            _print_cells(value)
+        if name in ("cells", "kinds"):
+            _print_cells(name.removesuffix("s"), value)
         elif isinstance(value, dict):
             print(name)
             for inner, number in value.items():
@@ -120,10 +142,10 @@ def _print(result: dict[str, Any]) -> None:
             print(f"{name:28} {_shown(value)}")
 
 
-def _print_cells(cells: dict[str, dict[str, Any]]) -> None:
+def _print_cells(name: str, cells: dict[str, dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(k for found in cells.values() for k in found))
     rows = [[name, *(_shown(found.get(k, "")) for k in columns)] for name, found in cells.items()]
-    print_rows([["cell", *(k.replace("_", " ") for k in columns)], *rows])
+    print_rows([[name, *(k.replace("_", " ") for k in columns)], *rows])
 
 
 def _shown(value: Any) -> str:

@@ -41,7 +41,7 @@ FLAGS = {
             "--precision",
             "--path",
         ),
-        *("--telemetry", "--seed", "--minutes", "--only", "--set", "--runs", "--json"),
+        *("--telemetry", "--seed", "--minutes", "--only", "--set", "--runs", "--series", "--steps", "--json"),
     ],
     "experiment": ["words", "--seeds", "--jobs", "--run", "--out", "--resume", "--quick", "--json"],
     "tune": [

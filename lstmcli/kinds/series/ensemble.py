@@ -15,7 +15,8 @@ from lstmcli.core.errors import RunError
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import RecurrentModel, Stack
 from lstmcli.kinds.series.blend import FREE, free_forecasts, free_points, reach_of
-from lstmcli.kinds.series.forecaster import Calibration, Floats, Forecaster, Places, Prediction
+from lstmcli.kinds.series.calibration import Calibration
+from lstmcli.kinds.series.forecaster import Floats, Forecaster, Places, Prediction
 from lstmcli.kinds.series.heads import find_head
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows

@@ -106,7 +106,7 @@ class PortfolioTask(SeriesTask):
         return Measured(loss, carried, self.config.train.batch_size, pace=self._pace_of(step), terms=terms)
 
     def _pace_of(self, step: int) -> float:
-        """The share of the learning rate: it falls to nought by the end of the selection, and again after it."""
+        """The share of the learning rate: it falls by the end of the selection, and again after it."""
         if not self.refits:
             return 1.0 - step / max(1, self.selection)
         within, whole = step - self.course.since, (self.config.train.max_steps or 0) - self.selection
@@ -181,14 +181,15 @@ class PortfolioTask(SeriesTask):
         for k in improved:
             self.model.keep(k)
         board = evaluate_series(
-            self.forecaster, self.val, self.scales, self.config.evaluation.max_windows, stop, calibrate=True
+            self.forecaster, self.val, self.scales, self.config.evaluation.max_windows, stop, calibrate="val"
         )
-        if board is None:  # as if nothing had been looked at
+        calibrated = board if not len(self.apart) else self._calibrated(stop)
+        if board is None or calibrated is None:  # as if nothing had been looked at
             self._undo(before)
             return None
         for k, loss in improved.items():
             course.losses[k], self._kept[k] = loss, kept[k]
-        self._last, self.forecaster.calibration = board, board.calibration
+        self._last, self.forecaster.calibration = board, calibrated.calibration
         blended = np.einsum("hm,mnhq->nhq", weights, every)
         course.loss, course.weights = self._loss_of(blended.astype(np.float32)), weights.tolist()
         self._go_on(weights)

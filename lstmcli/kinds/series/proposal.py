@@ -33,6 +33,10 @@ def series_config(
         split = f"  val_length: {found.horizon:<12} # the steps of each series before the last ...\n"
         if held:
             split += f"  test_length: {held:<11} # ... which are the test\n"
+    if found.calibration:
+        split += (
+            f"  calibration_length: {found.calibration:<4} # training steps that only calibrate intervals\n"
+        )
     return f"""\
 # An LSTM that forecasts {quoted(file.name)} ({several} {found.steps:,} steps).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.

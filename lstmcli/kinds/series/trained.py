@@ -69,7 +69,8 @@ class SeriesRun(TrainedRun):
     def forecaster(self, panel: Panel, honest: bool = False) -> Forecaster:
         """The model over the series of a panel; those that training knew keep their scaling. `honest`: as it
         was before it learned from all data (`train.refit`)."""
-        from lstmcli.kinds.series.forecaster import Calibration, Forecaster
+        from lstmcli.kinds.series.calibration import Calibration
+        from lstmcli.kinds.series.forecaster import Forecaster
         from lstmcli.kinds.series.scaling import Scaler
 
         names = [str(name) for name in self._document["meta"]["names"]]
@@ -82,7 +83,9 @@ class SeriesRun(TrainedRun):
             made = self._ensemble(panel, fitted, names, fit, honest)
         else:
             made = Forecaster(self.config, self.model, panel, fitted, names)
-        made.calibration = Calibration.from_json(self._document.get("calibration"))
+        made.calibration = Calibration.from_json(
+            self._document.get("calibration"), self._document.get("calibrated_on")
+        )
         return made
 
     def _ensemble(
@@ -175,7 +178,7 @@ class SeriesRun(TrainedRun):
             else split_windows(own, split, context, horizon, stride)
         )
         # MASE divides by the errors of all that lies before a split, as the M4 competition does.
-        before = own.val_end if split == "test" else own.train_end
+        before = own.val_end if split == "test" else own.val_begin
         forecaster = self.forecaster(own.panel, self._honest(split))
         return report_on_series(forecaster, windows, before, split, by, on_progress)
 
