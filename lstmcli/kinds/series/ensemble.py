@@ -44,7 +44,7 @@ class Portfolio(RecurrentModel):
             else []
         )
         self.trained, self.refit = nn.ModuleList(made), nn.ModuleList(again)
-        self.kept = nn.ModuleList([_as_buffers(deepcopy(model)) for model in made])
+        self.kept = nn.ModuleList([deepcopy(model).requires_grad_(False) for model in made])
 
     def models(self, part: str) -> list[SeriesModel]:
         """Those of `trained`, `kept` or `refit`, in the order of the members."""
@@ -52,7 +52,7 @@ class Portfolio(RecurrentModel):
 
     def keep(self, member: int) -> None:
         """The member's weights, as they are, are its best."""
-        target = dict(self.kept[member].named_buffers())
+        target = self.kept[member].state_dict()
         for name, value in self.trained[member].state_dict().items():
             target[name].copy_(value)
 
@@ -85,16 +85,6 @@ class Portfolio(RecurrentModel):
     def observe(self, rows: Rows) -> list[Trace]:
         """Gates and states of the first member."""
         return self.models("trained")[0].observe(rows)
-
-
-def _as_buffers(module: nn.Module) -> nn.Module:
-    """The module with tensors that no optimizer and no average touches."""
-    for part in module.modules():
-        for name, value in list(part._parameters.items()):
-            if value is not None:
-                del part._parameters[name]
-                part.register_buffer(name, value.detach().clone())
-    return module
 
 
 class Ensemble(Forecaster):

@@ -177,7 +177,7 @@ class PortfolioTask(SeriesTask):
         # What is calibrated is the blend as it will be kept.
         best = {k: loss for k, loss in enumerate(course.losses) if loss is not None}
         improved = {k: loss for k, loss in trained.items() if loss < best.get(k, math.inf)}
-        before = {k: [b.clone() for b in self.model.kept[k].buffers()] for k in improved}
+        before = {k: [p.clone() for p in self.model.kept[k].parameters()] for k in improved}
         for k in improved:
             self.model.keep(k)
         board = evaluate_series(
@@ -196,9 +196,9 @@ class PortfolioTask(SeriesTask):
         return self._score(board.board.summary(), weights)
 
     def _undo(self, before: dict[int, list[torch.Tensor]]) -> None:
-        for k, buffers in before.items():
-            for buffer, value in zip(self.model.kept[k].buffers(), buffers, strict=True):
-                buffer.copy_(value)
+        for k, values in before.items():
+            for parameter, value in zip(self.model.kept[k].parameters(), values, strict=True):
+                parameter.data.copy_(value)
         self.forecaster.weights = np.asarray(self.course.weights) if self.course.weights else None
 
     def _members_now(self, stop: Callable[[], bool]) -> tuple[dict[int, float], list[Single], Single] | None:
