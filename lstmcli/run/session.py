@@ -139,7 +139,9 @@ def assemble(
     task.place(hardware.device)
     task.model.products = hardware.products
     for stack in task.stacks():
-        set_path(stack, path)
+        # A stack of another cell than the first one's goes the nearest way that it knows.
+        known = stack.layers[0].known_paths
+        set_path(stack, path if path in known else known[0])
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
 
 
@@ -353,7 +355,7 @@ def check_same_run(stored: Config, given: Config) -> None:
         f"{section}.{key}"
         for section in ("data", "model", "forecast")
         for key, value in getattr(given, section).model_dump().items()
-        if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
+        if getattr(stored, section).model_dump()[key] != value and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"

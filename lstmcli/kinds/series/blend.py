@@ -58,6 +58,11 @@ def blend_weights(
         scale: (N,), by which a window's errors are divided.
     """
     members, windows, horizon, _ = forecasts.shape
+    finite = np.flatnonzero(np.isfinite(forecasts).all(axis=(1, 2, 3)))
+    if 0 < len(finite) < members:
+        weights = np.zeros((horizon, members))
+        weights[:, finite] = blend_weights(forecasts[finite], truth, levels, scale, seed)
+        return weights
     draw = np.random.default_rng(seed)
     halves = [draw.permutation(windows)[: max(1, (windows + 1) // 2)] for _ in range(BAGS)]
     if windows < 8:  # halves of so few would say nothing

@@ -16,6 +16,7 @@ import torch
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
+from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import StackState
 from lstmcli.kinds.series.blend import FREE, blend_weights, mean_loss
 from lstmcli.kinds.series.ensemble import Ensemble, Portfolio, scalers_to_json
@@ -25,7 +26,7 @@ from lstmcli.kinds.series.metrics import mase_scale
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.portfolio import Course, member_configs, name_of, selection_steps
 from lstmcli.kinds.series.scaling import Scaler
-from lstmcli.kinds.series.task import SeriesTask
+from lstmcli.kinds.series.task import ROWS, SeriesTask
 from lstmcli.kinds.series.windows import SeriesBatches
 from lstmcli.run.directory import read_json
 from lstmcli.run.distributed import ALONE, Ranks
@@ -98,8 +99,6 @@ class PortfolioTask(SeriesTask):
     def loss(self, step: int, carried: StackState) -> Measured:
         member, _ = self.course.turn(step)
         rows = self.rows_of(step)
-        if member == 0:
-            self._rows = rows  # whose gates are looked at
         model = self.model.models("refit" if self.refits else "trained")[member]
         loss, terms = model.objective(rows)
         self.course.step = step + 1
@@ -111,6 +110,13 @@ class PortfolioTask(SeriesTask):
             return 1.0 - step / max(1, self.selection)
         within, whole = step - self.course.since, (self.config.train.max_steps or 0) - self.selection
         return min(1.0, (within + 1) / (WARM_UP * len(self.course.alive))) * (1.0 - within / max(1, whole))
+
+    def traces(self) -> list[Trace]:
+        """Of the first member, in a few fixed windows: a batch is another member's most of the time."""
+        if self._rows is None:
+            places = self.val.locate(spread(self.val, ROWS))
+            self._rows = self.forecaster.rows(self.forecaster.batch(*places))
+        return self.model.observe(self._rows)
 
     def warm_up(self) -> None:
         for member, model in enumerate(self.model.models("trained")):
