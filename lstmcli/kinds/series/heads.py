@@ -125,8 +125,8 @@ MOST_COUNTED = 2000
 
 
 def _count_quantiles(raw: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
-    """Quantiles of the negative binomial: the least count at which the distribution reaches the level. Where the
-    mean is large they are those of samples, always the same ones."""
+    """Quantiles of the negative binomial: the least count at which the distribution reaches the level. Where
+    the mean is large they are those of samples, always the same ones."""
     rows, scales = raw.reshape(-1, raw.shape[-1]), scale.expand(raw.shape[:-1]).reshape(-1)
     distribution = _negative_binomial(rows.double(), scales.double())
     found = rows.new_empty(len(rows), len(levels))

@@ -139,8 +139,8 @@ def propose_series(path: Path, horizon: int | None = None, test: int | None = No
 
 
 def validation_for(body: int, horizon: int, series: int) -> int:
-    """Steps at the end of what the test leaves that choose among models: several origins of one series, one or
-    two horizons of many, and never more than a fifth where that is more than the horizon."""
+    """Steps at the end of what the test leaves that choose among models: several origins of one series, one
+    or two horizons of many, and never more than a fifth where that is more than the horizon."""
     wanted = 10 * horizon if series < FEW else 2 * horizon if series < MANY else horizon
     long = body // 10 if series == 1 else 0
     return max(horizon, min(max(wanted, long), body // 5))

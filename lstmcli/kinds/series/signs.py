@@ -1,8 +1,8 @@
 """What the training part of a table says of its series, so that settings follow from it.
 
-A season is found by autocorrelation, and believed where subtracting it forecasts better: the last season against
-the last value, over the horizon, on windows of the training part. All figures are medians over the series (of a
-sample, where there are thousands), so that a few strange ones decide nothing.
+A season is found by autocorrelation, and believed where subtracting it forecasts better: the last season
+against the last value, over the horizon, on windows of the training part. All figures are medians over the
+series (of a sample, where there are thousands), so that a few strange ones decide nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ CYCLES = (3600, DAY, 7 * DAY, YEAR)
 FEWEST_SEASONS = 2.5
 """So many must lie in the training part."""
 MANY_ZEROS = 0.4
+TINY = 1e-8
+"""Deviation of a constant, relative to its size."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,13 @@ def _correlation(values: Floats, lag: int) -> float | None:
     product = rest[lag:] * rest[:-lag]
     variance = float(np.nanmean(rest**2))
     both = ~np.isnan(product)
-    if variance <= 0.0 or both.sum() < 3:
+    if variance <= (TINY * float(np.nanmax(np.abs(values)))) ** 2 or both.sum() < 3:
         return None
     return float(product[both].mean() / variance)
 
 
 def _ratio(values: Floats, season: int, horizon: int) -> float | None:
-    """Error of the last season over that of the last value, over the horizon, at origins in the later half."""
+    """Error of the last season over that of the last value, over the horizon, at later origins."""
     first = max(season, len(values) // 2)
     origins = np.unique(np.linspace(first, len(values) - horizon, ORIGINS).round().astype(np.int64))
     origins = origins[origins >= first]
@@ -190,7 +192,8 @@ def _trend(values: Floats, horizon: int) -> float:
     time = np.arange(len(values), dtype=np.float64)[seen]
     slope, level = np.polyfit(time, values[seen], 1)
     rest = float((values[seen] - slope * time - level).std())
-    return abs(float(slope)) * horizon / rest if rest > 0.0 else 0.0
+    size = float(np.nanmax(np.abs(values)))
+    return abs(float(slope)) * horizon / rest if rest > TINY * size else 0.0
 
 
 def _median(values: list[float]) -> float:
@@ -201,7 +204,7 @@ def as_words(signs: Signs) -> dict[str, Any]:
     """What was found, for a person."""
     return {
         "seasons": ", ".join(
-            f"{s.steps} (autocorrelation {s.correlation:.2f}; last season {s.ratio:.2f} times the error of last value)"
+            f"{s.steps} (autocorrelation {s.correlation:.2f}, error {s.ratio:.2f} of the last value's)"
             for s in signs.seasons
         )
         or "none",

@@ -1,5 +1,5 @@
-"""A portfolio's parts against the same by hand: the greedy weights, the forecasts that cost nothing, whose turn a
-step is, and which settings make a member."""
+"""A portfolio's parts against the same by hand: the greedy weights, the forecasts that cost nothing, whose
+turn a step is, and which settings make a member."""
 
 from __future__ import annotations
 
