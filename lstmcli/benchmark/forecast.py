@@ -108,7 +108,12 @@ def gift_config(folder: Path, task: Task, minutes: float | None, settings: Seque
         data = prepare_series(parse_config(read_yaml(text).value, str(main)).data)
         test = task.horizon * window_count(int(data.panel.lengths.min()), task.horizon)
     text = series_config(main, task.horizon, minutes, test)
-    words = ["evaluation.protocol=gift", *(f"data.test_path={path}" for path in tests), *settings]
+    words = [
+        "evaluation.protocol=gift",
+        "train.refit=validation",
+        *(f"data.test_path={path}" for path in tests),
+        *settings,
+    ]
     return parse_config(read_yaml(text).value, str(main), words)
 
 

@@ -90,6 +90,10 @@ class Train(Section):
     """swa: the share of the budget after which averaging begins."""
     average_patience: PositiveInt = 5
     """nt-asgd: evaluations that an evaluation is not compared with."""
+    refit: bool | Literal["validation"] = False
+    """forecast.members auto: with the second half of the steps, what validation chose is trained again on all
+    data, for `lstm generate`; validation: on all but the test, for `lstm eval`, too, which else keeps the
+    figure of the models before."""
     early_stopping: PositiveInt | None = None
     """Stop after this many evaluations in a row without a better validation loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

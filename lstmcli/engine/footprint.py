@@ -72,7 +72,8 @@ def series_parameters(config: Config, shape: SeriesShape) -> int:
     ahead = config.data.horizon if settings.decoder == "direct" else settings.patch_length
     top = model.sizes[-1] * ahead * shape.channels
     names = shape.channel_ids * settings.channel_embedding + shape.series_ids * settings.series_embedding
-    return settings.members * (layer_parameters(model) + bottom + top + names)
+    members = settings.members if isinstance(settings.members, int) else 1
+    return members * (layer_parameters(model) + bottom + top + names)
 
 
 def layer_parameters(settings: Model) -> int:

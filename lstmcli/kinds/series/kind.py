@@ -30,7 +30,9 @@ class SeriesKind(Kind):
         ],
         "Share of values inside the interval": ["Multiline", ["val/coverage"]],
     }
-    settings = frozenset({"forecast", "evaluation.protocol", "evaluation.stride", "evaluation.max_windows"})
+    settings = frozenset(
+        {"forecast", "train.refit", "evaluation.protocol", "evaluation.stride", "evaluation.max_windows"}
+    )
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
@@ -43,6 +45,10 @@ class SeriesKind(Kind):
     options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+        if config.forecast.members == "auto":
+            from lstmcli.kinds.series.portfolio_task import PortfolioTask
+
+            return PortfolioTask(config, on_progress, ranks)
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)

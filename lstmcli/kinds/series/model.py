@@ -47,7 +47,9 @@ class SeriesModel(RecurrentModel):
         self.context, self.horizon = config.data.context_length, config.data.horizon
         self.lag = max(config.forecast.lags, default=0)
         self.head = find_head(config.forecast.loss, config.forecast.quantiles)
-        self.networks = [SeriesNetwork(config, shape, self.head) for _ in range(config.forecast.members)]
+        members = config.forecast.members
+        assert members != "auto"  # a portfolio's are apart
+        self.networks = [SeriesNetwork(config, shape, self.head) for _ in range(members)]
         self.members = nn.ModuleList(self.networks)
 
     @property
