@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line, print_rows
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_line, print_rows
 from lstmcli.core.tables import to_text
 
 

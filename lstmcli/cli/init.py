@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.output import print_line
 from lstmcli.core.errors import ConfigError, DataError, LstmError, ResourceError, UsageError
+from lstmcli.core.output import print_line
 from lstmcli.core.yaml_words import quoted
 
 if TYPE_CHECKING:
