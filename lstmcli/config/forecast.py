@@ -18,16 +18,27 @@ class Member(Section):
     """One model of a portfolio: what it has otherwise than `forecast`, `model` and `data` say."""
 
     context_length: PositiveInt | None = None
+    """Steps that it reads before a forecast; null: `data.context_length`."""
     transform: Transform | None = None
+    """Applied to its values; null: `forecast.transform`."""
     normalization: Normalization | None = None
+    """Of each of its windows; null: `forecast.normalization`."""
     season: PositiveInt | None = None
+    """Steps of the season that it subtracts; null: `forecast.season`."""
     patch_length: PositiveInt | None = None
+    """Steps that make one input of its recurrence; null: `forecast.patch_length`."""
     decoder: Decoder | None = None
+    """How its steps are decoded, direct or segments; null: `forecast.decoder`."""
     loss: Loss | None = None
+    """What its head is trained for, quantiles or a distribution; null: `forecast.loss`."""
     cell: str | None = None
+    """A built-in cell; null: `model.cell`."""
     hidden_size: PositiveInt | None = None
+    """Its hidden units; null: `model.hidden_size`."""
     num_layers: PositiveInt | None = None
+    """Its layers; null: `model.num_layers`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Its dropout; null: `model.dropout`."""
 
 
 class Forecast(Section):
