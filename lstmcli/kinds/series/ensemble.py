@@ -25,6 +25,8 @@ from lstmcli.kinds.series.scaling import Scaler
 from lstmcli.kinds.series.table.panel import Panel
 from lstmcli.kinds.series.windows import WindowBatch, Windows, gather
 
+BLENDED = ("none", "standard")
+"""Transform and scaling of what is blended."""
 SPREAD_FROM = 1000
 """Windows of the training part that show how far the free forecasts are off."""
 

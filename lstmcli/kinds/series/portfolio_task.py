@@ -19,7 +19,7 @@ from lstmcli.core.notices import notice
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import StackState
 from lstmcli.kinds.series.blend import FREE, blend_weights, mean_loss
-from lstmcli.kinds.series.ensemble import Ensemble, Portfolio, scalers_to_json
+from lstmcli.kinds.series.ensemble import BLENDED, Ensemble, Portfolio, scalers_to_json
 from lstmcli.kinds.series.evaluate import evaluate_series, in_batches, spread
 from lstmcli.kinds.series.forecaster import Places, series_shape
 from lstmcli.kinds.series.metrics import mase_scale
@@ -61,6 +61,11 @@ class PortfolioTask(SeriesTask):
         self.course = Course.of(len(self.configs))
         self._kept: dict[int, Single] = {}  # forecasts of members at their best
         self._free: Single | None = None
+
+    @property
+    def _way(self) -> tuple[str, str]:
+        """Members are compared and blended in the table's own units, z-scored, whatever each of them sees."""
+        return BLENDED
 
     def _make(self, missing: bool) -> None:
         panel, train_end = self.data.panel, self.data.train_end

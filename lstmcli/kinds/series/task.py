@@ -60,7 +60,7 @@ class SeriesTask:
         part = ranks.part_of(config.train.batch_size)
         self.batches = self._batches(config, self.data.train_end)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling, data.context_length)
+        self.scaler = Scaler.fit(self.data, *self._way, data.context_length)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
@@ -80,6 +80,11 @@ class SeriesTask:
         self._pace = Pace(config)
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
+
+    @property
+    def _way(self) -> tuple[str, str]:
+        """How values are transformed and scaled before all else."""
+        return self.config.forecast.transform, self.config.forecast.scaling
 
     def _batches(self, config: Config, ends: npt.NDArray[np.int64]) -> SeriesBatches:
         """The windows that a model of this config learns from, which end at `ends` (S,)."""

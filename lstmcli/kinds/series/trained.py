@@ -78,10 +78,11 @@ class SeriesRun(TrainedRun):
         def fit(scaler: Scaler, config: Config) -> Scaler:
             return scaler.for_panel(panel, names, config.forecast.scaling, config.data.context_length)
 
-        fitted = fit(Scaler.from_json(self._document["scaler"]), self.config)
+        scaler = Scaler.from_json(self._document["scaler"])
         if self.is_portfolio:
-            made = self._ensemble(panel, fitted, names, fit, honest)
+            made = self._ensemble(panel, scaler, names, fit, honest)
         else:
+            fitted = fit(scaler, self.config)
             made = Forecaster(self.config, self.model, panel, fitted, names)
         made.calibration = Calibration.from_json(
             self._document.get("calibration"), self._document.get("calibrated_on")
@@ -91,14 +92,14 @@ class SeriesRun(TrainedRun):
     def _ensemble(
         self,
         panel: Panel,
-        fitted: Scaler,
+        scaler: Scaler,
         names: list[str],
         fit: Callable[[Scaler, Config], Scaler],
         honest: bool,
     ) -> Forecaster:
         import numpy as np
 
-        from lstmcli.kinds.series.ensemble import Ensemble, Portfolio, member_scalers
+        from lstmcli.kinds.series.ensemble import BLENDED, Ensemble, Portfolio, member_scalers
         from lstmcli.kinds.series.portfolio import Course
 
         model: Any = self.model
@@ -109,7 +110,7 @@ class SeriesRun(TrainedRun):
             self.config,
             model,
             panel,
-            fitted,
+            scaler.for_panel(panel, names, BLENDED[1], self.config.data.context_length),
             names,
             scalers=member_scalers(found, model.configs, fit),
             spread=np.asarray(found["spread"], dtype=np.float64),
