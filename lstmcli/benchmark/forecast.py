@@ -14,12 +14,12 @@ import numpy as np
 
 from lstmcli.benchmark.compare import machine
 from lstmcli.config.load import parse_config
-from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import read_yaml
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.tables import Table
 from lstmcli.kinds.series.gift import GiftReport, window_count
 from lstmcli.kinds.series.proposal import series_config
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.trained import SeriesRun
 from lstmcli.run.execute import Job, execute
@@ -98,23 +98,30 @@ def _is_there(folder: Path, task: Task) -> bool:
     return all((folder / file).is_file() for file in task.files)
 
 
-def gift_config(folder: Path, task: Task, minutes: float | None, settings: Sequence[str]) -> Config:
+def gift_config(folder: Path, task: Task, minutes: float | None, settings: Sequence[str]) -> SeriesConfig:
     """What `lstm init` writes for a table whose test is that of the protocol."""
     main, *tests = (folder / file for file in task.files)
     test = 0
     if not tests:
         # The number of windows follows from the shortest series, which a first reading finds.
         text = series_config(main, task.horizon, minutes)
-        data = prepare_series(parse_config(read_yaml(text).value, str(main)).data)
+        data = prepare_series(_parsed(text, main, []).data)
         test = task.horizon * window_count(int(data.panel.lengths.min()), task.horizon)
     text = series_config(main, task.horizon, minutes, test)
     words = [
         "evaluation.protocol=gift",
         "train.refit=validation",
         *(f"data.test_path={path}" for path in tests),
-        *settings,
     ]
-    return parse_config(read_yaml(text).value, str(main), words)
+    given = {word.partition("=")[0] for word in settings}
+    usual = [word for word in words if word.partition("=")[0] not in given]
+    return _parsed(text, main, [*usual, *settings])
+
+
+def _parsed(text: str, main: Path, words: Sequence[str]) -> SeriesConfig:
+    config = parse_config(read_yaml(text).value, str(main), words)
+    assert isinstance(config, SeriesConfig)  # as the text says
+    return config
 
 
 def read_published(text: str) -> dict[str, Figures]:

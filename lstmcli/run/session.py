@@ -348,14 +348,21 @@ def set_run_state(session: Session, state: str) -> None:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
 
 
+def _plain(config: Config, section: str) -> dict[str, Any]:
+    """A section as plain values; none where there is no such section."""
+    found = getattr(config, section, None)
+    return {} if found is None else found.model_dump()
+
+
 def check_same_run(stored: Config, given: Config) -> None:
     """A config given beside --resume may change how it trains, not what it is. Where the data lie may
     change, too: their fingerprint is compared."""
     changed: list[str] = [
         f"{section}.{key}"
         for section in ("data", "model", "forecast")
+        if hasattr(given, section)
         for key, value in getattr(given, section).model_dump().items()
-        if getattr(stored, section).model_dump()[key] != value and f"{section}.{key}" not in WHERE_DATA_LIE
+        if _plain(stored, section).get(key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"
@@ -363,7 +370,7 @@ def check_same_run(stored: Config, given: Config) -> None:
             *("batch_size", "sequence_length", "sequence_jitter"),
             *("optimizer", "optimizer_options", "average"),
         )
-        if getattr(stored.train, key) != getattr(given.train, key)
+        if getattr(stored.train, key, None) != getattr(given.train, key, None)
     ]
     if stored.seed != given.seed:
         changed.append("seed")

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lstmcli.config.schema import Config
 from lstmcli.core.errors import RunError
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import RecurrentModel, Stack
@@ -22,6 +21,7 @@ from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.portfolio import member_configs
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import Panel
 from lstmcli.kinds.series.windows import WindowBatch, Windows, gather
 
@@ -34,7 +34,7 @@ SPREAD_FROM = 1000
 class Portfolio(RecurrentModel):
     """The members as they train, at their best on validation, and as they learn from all data."""
 
-    def __init__(self, config: Config, shapes: Sequence[SeriesShape]):
+    def __init__(self, config: SeriesConfig, shapes: Sequence[SeriesShape]):
         super().__init__()
         self.configs = member_configs(config)
         self.horizon, self.lag, self.shape = config.data.horizon, 0, shapes[0]
@@ -95,7 +95,7 @@ class Ensemble(Forecaster):
 
     def __init__(
         self,
-        config: Config,
+        config: SeriesConfig,
         model: Portfolio,
         panel: Panel,
         scaler: Scaler,
@@ -237,7 +237,7 @@ def member_shapes(document: Any) -> list[SeriesShape]:
 
 
 def member_scalers(
-    document: Any, configs: Sequence[Config], fit: Callable[[Scaler, Config], Scaler]
+    document: Any, configs: Sequence[SeriesConfig], fit: Callable[[Scaler, SeriesConfig], Scaler]
 ) -> list[Scaler]:
     """Of the members, from `scalers` by transform; `fit` makes one ready for the panel at hand."""
     try:
@@ -246,10 +246,10 @@ def member_scalers(
         raise RunError(f"the portfolio in the checkpoint is damaged: {error}") from error
 
 
-def scalers_to_json(configs: Sequence[Config], scalers: Sequence[Scaler]) -> dict[str, Any]:
+def scalers_to_json(configs: Sequence[SeriesConfig], scalers: Sequence[Scaler]) -> dict[str, Any]:
     """One for each way of scaling, not one for each member."""
     return {_way(config): scaler.to_json() for config, scaler in zip(configs, scalers, strict=True)}
 
 
-def _way(config: Config) -> str:
+def _way(config: SeriesConfig) -> str:
     return f"{config.forecast.transform} {config.forecast.scaling}"

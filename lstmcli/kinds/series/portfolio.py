@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lstmcli.config.forecast import Member
-from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError, RunError
+from lstmcli.kinds.series.settings import Member, SeriesConfig
 
 FEWEST = 3
 """Members that go on to the end of the selection."""
@@ -22,19 +21,19 @@ FORECAST = ("transform", "normalization", "season", "patch_length", "decoder", "
 MODEL = ("cell", "hidden_size", "num_layers", "dropout")
 
 
-def member_configs(config: Config) -> list[Config]:
+def member_configs(config: SeriesConfig) -> list[SeriesConfig]:
     """The config of each member, which has no members of its own."""
     wanted = config.forecast.portfolio or _usual(config)
     return [_derived(config, member) for member in wanted]
 
 
-def _usual(config: Config) -> list[Member]:
+def _usual(config: SeriesConfig) -> list[Member]:
     """Where the config names none: the model itself, and others that subtract something else."""
     others = [name for name in ("last", "seasonal", "standard") if name != config.forecast.normalization]
     return [Member(), *(Member.model_validate({"normalization": name}) for name in others)]
 
 
-def _derived(config: Config, member: Member) -> Config:
+def _derived(config: SeriesConfig, member: Member) -> SeriesConfig:
     given = {k: v for k, v in member.model_dump().items() if v is not None}
     forecast: dict[str, Any] = {"members": 1, "portfolio": []} | {k: given[k] for k in FORECAST if k in given}
     if given.get("loss") == "negative-binomial":  # counts as they are
@@ -52,7 +51,7 @@ def _derived(config: Config, member: Member) -> Config:
     )
 
 
-def name_of(config: Config) -> str:
+def name_of(config: SeriesConfig) -> str:
     """A member in a few words, for the screen and the log."""
     forecast, model = config.forecast, config.model
     season = f" {forecast.season}" if forecast.season else ""
@@ -63,7 +62,7 @@ def name_of(config: Config) -> str:
     )
 
 
-def check_portfolio(config: Config) -> None:
+def check_portfolio(config: SeriesConfig) -> None:
     """ConfigError: settings that do not go with a portfolio."""
     train = config.train
     if config.forecast.members != "auto":
@@ -100,7 +99,7 @@ def check_portfolio(config: Config) -> None:
             )
 
 
-def selection_steps(config: Config) -> int:
+def selection_steps(config: SeriesConfig) -> int:
     """Steps in which members are chosen: all, or those that refitting leaves, whole evaluations of them."""
     total, every = config.train.max_steps or 0, config.evaluation.every or 1
     if not config.train.refit:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
 from lstmcli.engine.layers import Trace
@@ -26,6 +25,7 @@ from lstmcli.kinds.series.metrics import mase_scale
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.portfolio import Course, member_configs, name_of, selection_steps
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.task import ROWS, SeriesTask
 from lstmcli.kinds.series.windows import SeriesBatches
 from lstmcli.run.directory import read_json
@@ -47,7 +47,9 @@ class PortfolioTask(SeriesTask):
     model: Portfolio  # type: ignore[assignment]
     forecaster: Ensemble
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    def __init__(
+        self, config: SeriesConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         if ranks.many:
             raise ConfigError("forecast.members: auto trains in one process", "leave torchrun out")
         self.configs = member_configs(config)

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_series_room, check_training_room, series_parameters
+from lstmcli.engine.footprint import check_training_room
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -24,10 +23,16 @@ from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
-from lstmcli.kinds.series.model import SeriesModel, SeriesShape
+from lstmcli.kinds.series.model import (
+    SeriesModel,
+    SeriesShape,
+    check_series_room,
+    series_parameters,
+)
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.portfolio import check_portfolio
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
@@ -50,10 +55,12 @@ class SeriesTask:
 
     unit = "windows"
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    def __init__(
+        self, config: SeriesConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         check_forecast(config)
         self.config, self.ranks = config, ranks
-        data, settings = config.data, config.forecast
+        data = config.data
         self.data = prepare_series(data, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         panel = self.data.panel
@@ -86,7 +93,7 @@ class SeriesTask:
         """How values are transformed and scaled before all else."""
         return self.config.forecast.transform, self.config.forecast.scaling
 
-    def _batches(self, config: Config, ends: npt.NDArray[np.int64]) -> SeriesBatches:
+    def _batches(self, config: SeriesConfig, ends: npt.NDArray[np.int64]) -> SeriesBatches:
         """The windows that a model of this config learns from, which end at `ends` (S,)."""
         data = config.data
         data_until = replace(self.data, train_end=ends)
@@ -94,7 +101,7 @@ class SeriesTask:
         part = self.ranks.part_of(config.train.batch_size)
         return SeriesBatches(windows, part, config.seed, self.ranks.rank, self.ranks.size)
 
-    def _check_room(self, config: Config, shape: SeriesShape, rows: int) -> None:
+    def _check_room(self, config: SeriesConfig, shape: SeriesShape, rows: int) -> None:
         settings = config.forecast
         members = settings.members if isinstance(settings.members, int) else 1
         steps = config.data.context_length // settings.patch_length
@@ -252,13 +259,9 @@ class SeriesTask:
         )
 
 
-def check_forecast(config: Config) -> None:
+def check_forecast(config: SeriesConfig) -> None:
     """Settings that do not go with each other. ConfigError names them."""
     settings, data = config.forecast, config.data
-    if config.evaluation.protocol == "stateful":
-        raise ConfigError(
-            "evaluation.protocol stateful is for texts", "for series there are windows and gift"
-        )
     check_portfolio(config)
     if data.context_length % settings.patch_length:
         raise ConfigError(

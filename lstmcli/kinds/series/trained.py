@@ -14,19 +14,21 @@ from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config
     from lstmcli.kinds.series.forecast import Forecast
     from lstmcli.kinds.series.forecaster import Forecaster
     from lstmcli.kinds.series.gift import GiftReport
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.report import SeriesReport
     from lstmcli.kinds.series.scaling import Scaler
+    from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
 
 
 @dataclass(frozen=True)
 class SeriesRun(TrainedRun):
     """A trained forecaster with the figures that it scales by."""
+
+    config: SeriesConfig
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -43,10 +45,10 @@ class SeriesRun(TrainedRun):
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
-        from lstmcli.engine.footprint import check_room, series_parameters
+        from lstmcli.engine.footprint import check_room
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.series.ensemble import Portfolio, member_shapes
-        from lstmcli.kinds.series.model import SeriesModel, SeriesShape
+        from lstmcli.kinds.series.model import SeriesModel, SeriesShape, series_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 
@@ -75,7 +77,7 @@ class SeriesRun(TrainedRun):
 
         names = [str(name) for name in self._document["meta"]["names"]]
 
-        def fit(scaler: Scaler, config: Config) -> Scaler:
+        def fit(scaler: Scaler, config: SeriesConfig) -> Scaler:
             return scaler.for_panel(panel, names, config.forecast.scaling, config.data.context_length)
 
         scaler = Scaler.from_json(self._document["scaler"])
@@ -94,7 +96,7 @@ class SeriesRun(TrainedRun):
         panel: Panel,
         scaler: Scaler,
         names: list[str],
-        fit: Callable[[Scaler, Config], Scaler],
+        fit: Callable[[Scaler, SeriesConfig], Scaler],
         honest: bool,
     ) -> Forecaster:
         import numpy as np
