@@ -26,10 +26,11 @@ SPREAD = ("gaussian", "student-t")
 
 def what_point(settings: Forecast) -> str:
     """`mean`, `median`, or a level such as `q0.9`."""
-    if settings.loss in MEANS:
+    blended = settings.members == "auto"  # of quantiles, whatever a member learns
+    if settings.loss in MEANS and not blended:
         return "mean" if settings.transform == "none" else "median"
     levels = settings.quantiles
-    if settings.loss == "quantile" and not levels[0] <= 0.5 <= levels[-1]:
+    if (settings.loss == "quantile" or blended) and not levels[0] <= 0.5 <= levels[-1]:
         return f"q{nearest(levels):g}"
     return "median"
 
@@ -81,4 +82,5 @@ def normal_nodes() -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def more_levels(settings: Forecast) -> tuple[float, ...]:
     """Levels at which quantiles are needed for the mean alone."""
-    return normal_nodes()[0] if settings.loss in SPREAD and settings.transform != "none" else ()
+    needed = settings.loss in SPREAD and settings.transform != "none" and settings.members != "auto"
+    return normal_nodes()[0] if needed else ()
