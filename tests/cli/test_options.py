@@ -13,7 +13,7 @@ from lstmcli.run.options import Option
 @pytest.mark.parametrize(
     "words",
     [["generate", "f", "--length", "48"], ["generate", "f", "--temperature", "0.8"],
-     ["generate", "f", "--prompt", "a", "--num", "2"], ["eval", "f", "--protocol", "windows"],
+     ["generate", "f", "--prompt", "a", "--num", "2"], ["eval", "f", "--temperature", "2"],
      ["inspect", "f", "gates", "--characters", "9"],
      ["eval", "f", "--dynamic"], ["eval", "f", "--mix", "ngram"], ["eval", "f", "--length", "3"]],
 )  # fmt: skip
