@@ -23,7 +23,11 @@ def test_options_of_texts_are_refused_for_a_forecaster(forecaster_lab, words):
     for option in (word for word in words if word.startswith("--")):
         assert option in refused.err
     assert "of no use to f, which learned to forecast series" in refused.err
-    instead = {"generate": "--horizon", "eval": "--data, --split, --protocol and --by", "inspect": "leave it out"}
+    instead = {
+        "generate": "--horizon",
+        "eval": "--data, --split, --protocol and --by",
+        "inspect": "leave it out",
+    }
     assert instead[words[0]] in refused.err
 
 
