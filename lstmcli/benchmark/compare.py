@@ -21,7 +21,7 @@ from lstmcli.config.schema import Config, Data, Evaluation, Model, Telemetry, Tr
 from lstmcli.engine.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.engine.measures.gates import gate_statistics
 from lstmcli.engine.stack import StackState, detach
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Sampler

@@ -59,6 +59,7 @@ class Path(NamedTuple):
     knows: frozenset[str] = frozenset()  # fields of `Regularization` that it applies
     cell: CellClass | None = None  # the one cell whose equations it has of its own; None: any of the kind
     compiled: bool = False  # by kernels that are compiled for the cell, where there is a compiler
+    windows: bool = True  # whole windows with gradients; else one step after the other, outside of torch
 
 
 class Cost(NamedTuple):
@@ -140,8 +141,8 @@ class Layer(nn.Module):
 
     @property
     def known_paths(self) -> list[str]:
-        """The paths that compute this layer, what it drops included; the quickest first."""
-        return [name for name in self.paths if self.serves(name)]
+        """The paths that compute windows of this layer, what it drops included; the quickest first."""
+        return [name for name, path in self.paths.items() if path.windows and self.serves(name)]
 
     def serves(self, path: str) -> bool:
         """Whether the path is known to compute this layer."""

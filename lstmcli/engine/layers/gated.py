@@ -17,6 +17,7 @@ from lstmcli.cells.base import GatedCell, State
 from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError
+from lstmcli.engine import decode
 from lstmcli.engine.dropout import chosen, dropout
 from lstmcli.engine.layers.base import (
     NO_DROPS,
@@ -80,6 +81,7 @@ class GatedLayer(Layer):
     function = "pointwise"
     paths: ClassVar = {
         "fused": Path(frozenset({"weight_drop"}), cell=LSTM),
+        "decode": Path(decode.KNOWS, cell=LSTM, windows=False),
         "engine": Path(EVERYTHING, compiled=True),
         "loop": Path(EVERYTHING),
     }

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.text.decoder import LSTMDecoder, TorchDecoder
-from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_decoder
+from lstmcli.kinds.text.decoder import NumpyDecoder, TorchDecoder, has_numpy_decoder, numpy_decoder
 from lstmcli.kinds.text.generate import GenerateOptions, Sample, generate
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder
 from lstmcli.kinds.text.vocabulary import Vocabulary
@@ -57,7 +56,7 @@ class Run(TrainedRun):
         return model.eval()
 
     @cached_property
-    def decoder(self) -> LSTMDecoder | TorchDecoder:
+    def decoder(self) -> NumpyDecoder | TorchDecoder:
         if not has_numpy_decoder(self.config.model):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors

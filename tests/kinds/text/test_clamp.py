@@ -8,8 +8,7 @@ import torch
 
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import UsageError
-from lstmcli.kinds.text.decoder import TorchDecoder
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import TorchDecoder, decoder_of_model
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder, parse_clamp
 

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
-from lstmcli.kinds.text.decoder import LSTMDecoder
-from lstmcli.kinds.text.decoders import decoder_of_model, has_numpy_decoder
+from lstmcli.kinds.text.decoder import NumpyDecoder, decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import Penalties, TextModel
 
 V, T, B = 7, 6, 4
@@ -170,7 +169,7 @@ def test_the_numpy_decoder_knows_zoneout(zoneout):
     model.products = torch.float32
     assert has_numpy_decoder(model.settings)
     decoder, ids = decoder_of_model(model), torch.randint(V, (T, 2))
-    assert isinstance(decoder, LSTMDecoder)
+    assert isinstance(decoder, NumpyDecoder)
     state, own, h, c = decoder.initial_state(2), dict(model.named_parameters()), [0.0, 0.0], [0.0, 0.0]
     p_h, p_c = zoneout if isinstance(zoneout, list) else (zoneout, zoneout)
     with torch.no_grad():
