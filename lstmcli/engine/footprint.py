@@ -12,7 +12,7 @@ import torch
 from lstmcli.cells.registry import find_cell, is_built_in
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.memory import require
-from lstmcli.engine.layers import layer_class
+from lstmcli.engine.layers import Cost, layer_class
 
 if TYPE_CHECKING:
     from lstmcli.kinds.series.model import SeriesShape
@@ -77,16 +77,26 @@ def series_parameters(config: Config, shape: SeriesShape) -> int:
 
 def layer_parameters(settings: Model) -> int:
     """Of the recurrent layers; of a cell of the user's own only what any cell has."""
+    return sum(cost.parameters for cost in _costs(settings))
+
+
+def layer_values(settings: Model) -> int:
+    """Numbers in fp32 that training keeps of one symbol in the recurrent layers, at the least."""
+    return sum(settings.sizes if settings.recompute else (cost.kept for cost in _costs(settings)))
+
+
+def _costs(settings: Model) -> list[Cost]:
+    """Of each layer."""
     sizes = settings.sizes
     below = [settings.embedding_size or sizes[0], *sizes]
-    return sum(_layer(settings.cell, inputs, units) for inputs, units in zip(below, sizes, strict=False))
+    return [_cost(settings.cell, inputs, units) for inputs, units in zip(below, sizes, strict=False)]
 
 
-def _layer(cell: str, inputs: int, units: int) -> int:
+def _cost(cell: str, inputs: int, units: int) -> Cost:
     if not is_built_in(cell):
-        return units
+        return Cost(units, 0, 0, units)
     try:
         found = find_cell(cell)
-        return layer_class(found).cost(found, inputs, units).parameters
+        return layer_class(found).cost(found, inputs, units)
     except (RuntimeError, OverflowError):  # so large that its tensors cannot even be described
-        return inputs * units
+        return Cost(inputs * units, 0, 0, units)

@@ -68,6 +68,7 @@ class Cost(NamedTuple):
     parameters: int  # numbers that are learned
     multiply_adds: int  # of the matrix products, for one symbol, forward; backward has twice as many
     by_symbol: int  # of these, what a look-up saves where the input is one of few symbols
+    kept: int  # numbers in fp32 that training keeps of one symbol at the least, until backward
 
 
 class Layer(nn.Module):
@@ -123,10 +124,11 @@ class Layer(nn.Module):
 
     @classmethod
     def cost(cls, cell_class: Any, input_size: int, hidden_size: int) -> Cost:
-        """Counted on a layer that has no memory for its numbers."""
+        """Counted on a layer that has no memory for its numbers; kept are the outputs."""
         with torch.device("meta"):
             parameters = list(cls.make(cell_class, [(input_size, hidden_size)], NO_DROPS)[0].parameters())
-        return Cost(sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.dim() > 1), 0)
+        matrices = sum(p.numel() for p in parameters if p.dim() > 1)
+        return Cost(sum(p.numel() for p in parameters), matrices, 0, hidden_size)
 
     @classmethod
     def check_declared(cls, cell_class: Any) -> None:
@@ -134,6 +136,11 @@ class Layer(nn.Module):
         check_names("state", cell_class.state)
 
     # --- what it is ---
+
+    @property
+    def memory(self) -> str:
+        """The state that carries what is remembered: the cell state, or else the hidden state."""
+        return "cell" if "cell" in self.cell.state else self.cell.state[0]
 
     @property
     def plain_path(self) -> str:

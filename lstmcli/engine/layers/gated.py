@@ -110,8 +110,11 @@ class GatedLayer(Layer):
 
     @classmethod
     def cost(cls, cell_class: type[GatedCell], input_size: int, hidden_size: int) -> Cost:
-        by_input = len(cell_class.gates) * hidden_size * input_size
-        return super().cost(cell_class, input_size, hidden_size)._replace(by_symbol=by_input)
+        """Kept are the pre-activations and the states, which may be in bf16."""
+        rows = len(cell_class.gates) * hidden_size
+        kept = (rows + len(cell_class.state) * hidden_size) // 2
+        plain = super().cost(cell_class, input_size, hidden_size)
+        return plain._replace(by_symbol=rows * input_size, kept=kept)
 
     @classmethod
     def check_declared(cls, cell_class: type[GatedCell]) -> None:

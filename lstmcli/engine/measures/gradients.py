@@ -78,8 +78,8 @@ def norms_by_lag(stack: Stack, steps: list[Step], losses: Losses, explain: bool 
 class _Walk:
     """The two explanations for one layer, from the last step backwards."""
 
-    def __init__(self, number: int, names: Sequence[str], gradients: Sequence[Tensor], forgets: bool):
-        self.number, self.memory = number, list(names).index(memory_of(names))
+    def __init__(self, number: int, memory: int, gradients: Sequence[Tensor], forgets: bool):
+        self.number, self.memory = number, memory  # the places of the layer, and of its memory
         self.forgets = forgets
         self.chain: list[Tensor] = []  # norms by lag
         self.forget_gates: list[Tensor] = []
@@ -102,16 +102,9 @@ class _Walk:
 def _walks(stack: Stack, last: Step, gradients: Sequence[Tensor]) -> list[_Walk]:
     walks, given = [], iter(gradients)
     for number, (layer, new, gates) in enumerate(zip(stack.layers, last.new, last.gates, strict=True)):
-        names = tuple(layer.cell.state)
-        own = [next(given) for _ in new]
-        memory = own[names.index(memory_of(names))]
-        walks.append(_Walk(number, names, own, forgets(names, gates, memory)))
+        own, memory = [next(given) for _ in new], layer.cell.state.index(layer.memory)
+        walks.append(_Walk(number, memory, own, forgets(layer.cell.state, gates, own[memory])))
     return walks
-
-
-def memory_of(states: Sequence[str]) -> str:
-    """The state that carries a layer's memory: its cell state, or else its hidden state."""
-    return "cell" if "cell" in states else states[0]
 
 
 def forgets(states: Sequence[str], gates: Mapping[str, Tensor], memory: Tensor) -> bool:
@@ -134,7 +127,7 @@ def _by_layer(stack: Stack, exact: list[list[Tensor]], walks: list[_Walk]) -> li
         walk = walks[number] if walks else None
         chain = torch.stack(walk.chain) if walk else None
         product = torch.stack(walk.forget_gates) if walk and walk.forgets else None
-        found.append(LayerGradients(memory_of(layer.cell.state), states, chain, product))
+        found.append(LayerGradients(layer.memory, states, chain, product))
     return found
 
 

@@ -200,8 +200,7 @@ class TorchDecoder:
     def _held(self) -> list[int]:
         """Of each layer, the place of its cell state, or of its hidden state where there is none."""
         model: Any = self._model
-        names = [layer.cell.state for layer in model.layers.layers]
-        return [state.index("cell") if "cell" in state else 0 for state in names]
+        return [layer.cell.state.index(layer.memory) for layer in model.layers.layers]
 
 
 def _select(value: Any, one: Any, two: Any, index: Any) -> Any:
