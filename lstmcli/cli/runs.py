@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_line
 from lstmcli.core.tables import Table, to_text
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _read(name: str) -> tuple[RunDir, Config, RunSummary]:
     from lstmcli.run.directory import find_run, summary_of
 
     run = find_run(name)
-    return run, load_config(run.config_path), summary_of(run)
+    return run, load_config(run.config_path, of_run=True), summary_of(run)
 
 
 def _facts(run: RunDir, summary: RunSummary) -> dict[str, Any]:

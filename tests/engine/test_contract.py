@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
-from lstmcli.config.schema import Model
 from lstmcli.engine import stack
 from lstmcli.engine.checks.subject import step_by_step
 from lstmcli.engine.hardware import set_path
@@ -24,6 +23,7 @@ from lstmcli.engine.measures.unrolled import differentiable, flatten, pull_back,
 from lstmcli.kinds.text import model as text
 from lstmcli.kinds.text.decoder import TorchDecoder, decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 T, B, V, H = 4, 2, 7, 5
 SMALL = {"hidden_size": H, "embedding_size": H, "num_layers": 2}
@@ -65,7 +65,7 @@ ELSEWHERE = {
 
 def test_every_setting_of_a_model_is_tried():
     """A new setting is tried here, or it says where."""
-    assert OPTIONS.keys() - {"plain", "everything"} | ELSEWHERE.keys() == Model.model_fields.keys()
+    assert OPTIONS.keys() - {"plain", "everything"} | ELSEWHERE.keys() == LanguageModel.model_fields.keys()
     assert EVERYTHING.keys() | RECURRENT.keys() >= OPTIONS.keys() - {
         "plain", "everything", "embedding_size", "hidden_size"
     }  # fmt: skip
@@ -194,7 +194,7 @@ def made(name, settings, dtype=torch.float64):
     """A model with parameters that are nowhere zero and far from equal, symbols, and a carried state."""
     torch.manual_seed(3)
     cell = CELLS[name]
-    model = TextModel(Model(**{"cell": name} | SMALL | settings), V, cell)
+    model = TextModel(LanguageModel(**{"cell": name} | SMALL | settings), V, cell)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
     ids = torch.randint(V, (T, B))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lstmcli.config.schema import Model
 from lstmcli.engine import decode
 from lstmcli.engine.decode import Floats, LSTMState, LSTMSteps, Tensors, tensor
+from lstmcli.kinds.text.settings import LanguageModel
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.model import TextModel
@@ -25,7 +25,7 @@ Ids = npt.NDArray[Any]
 TABLE_ENTRIES = 2**24
 SERVED: dict[str, Callable[[Any], bool]] = decode.SERVED | {
     "mixtures": lambda count: count == 1,
-    **dict.fromkeys(("embedding_size", "tie_weights", "pooling"), lambda _: True),
+    **dict.fromkeys(("embedding_size", "tie_weights"), lambda _: True),
     **dict.fromkeys(("input_dropout", "embedding_dropout"), lambda _: True),  # while it trains alone
 }
 """Every setting of a model that ``NumpyDecoder`` is known to compute, with the values that it serves. A
@@ -109,12 +109,12 @@ class NumpyDecoder:
             state.layers[layer].cell[unit] = value
 
 
-def has_numpy_decoder(settings: Model) -> bool:
+def has_numpy_decoder(settings: LanguageModel) -> bool:
     """Whether text can be generated without importing torch."""
     return all(SERVED.get(name, lambda _: False)(value) for name, value in settings)
 
 
-def numpy_decoder(settings: Model, tensors: Tensors) -> NumpyDecoder:
+def numpy_decoder(settings: LanguageModel, tensors: Tensors) -> NumpyDecoder:
     """The decoder of a model of which `has_numpy_decoder` is true, from its tensors by name."""
     given = settings.zoneout
     hidden, cell = given if isinstance(given, list) else (given, given)
