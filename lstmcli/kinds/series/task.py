@@ -13,7 +13,12 @@ import torch
 
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_series_room, check_training_room, layer_values, series_parameters
+from lstmcli.engine.footprint import (
+    check_series_memory,
+    check_training_memory,
+    layer_values,
+    series_parameters,
+)
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -66,8 +71,8 @@ class SeriesTask:
         missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
         self.shape = series_shape(config, panel, missing)
         numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
-        check_training_room(config, numbers, part, steps, layer_values(config.model) * settings.members)
-        check_series_room(config)
+        check_training_memory(config, numbers, part, steps, layer_values(config.model) * settings.members)
+        check_series_memory(config)
         self.model = SeriesModel(config, self.shape)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
         self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)
