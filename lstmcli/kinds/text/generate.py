@@ -83,8 +83,8 @@ class Sample:
 class _Writer:
     """Turns the ids of one sample into text, and holds back what may begin a stop text."""
 
-    def __init__(self, decoder: Speller, stops: tuple[str, ...], emit: Callable[[str], None] | None):
-        self._decoder = decoder
+    def __init__(self, speller: Speller, stops: tuple[str, ...], emit: Callable[[str], None] | None):
+        self._speller = speller
         # The longest first, for one stop text may end with another.
         self._stops = sorted(stops, key=len, reverse=True)
         self._emit = emit
@@ -101,7 +101,7 @@ class _Writer:
         return "".join(self._pieces)
 
     def raw(self, again: Speller) -> bytes:
-        """At level bytes: what was written, a stop text left out; `again`: a new decoder."""
+        """At level bytes: what was written, a stop text left out; `again`: a new speller."""
         if not self._stopped:
             return bytes(self._ids)
         length, count = len(self.text), 0
@@ -114,11 +114,11 @@ class _Writer:
         """Take one id; True when a stop text is complete, which ends the sample."""
         self.tokens += 1
         self._ids.append(symbol)
-        return self._take(self._decoder.feed(symbol))
+        return self._take(self._speller.feed(symbol))
 
     def finish(self) -> None:
         """The length is reached: write what unfinished bytes and an unfinished stop text leave."""
-        if not self._take(self._decoder.flush()):
+        if not self._take(self._speller.flush()):
             self._write(self._held)
             self._stop_clock()
 

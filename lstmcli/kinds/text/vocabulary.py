@@ -113,7 +113,7 @@ class Vocabulary:
         return self._code_points[array].tobytes().decode("utf-32-le")
 
     def speller(self) -> Speller:
-        """A decoder that takes one id at a time."""
+        """Text from ids, one at a time."""
         return _BytesSpeller() if self.level == "bytes" else _CharactersSpeller(self.symbols)
 
     def to_json(self) -> dict[str, Any]:
