@@ -170,7 +170,7 @@ def our_model(
     model = TextModel(config.model, shape.vocabulary, cell)
     path = choose_path(config, model.layers.layers[0], model.parameter_count(), hardware)
     model.to(hardware.device)
-    model.products = hardware.products
+    model.product_dtype = hardware.product_dtype
     set_path(model.layers, path)
     return model, path
 

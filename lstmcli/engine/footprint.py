@@ -17,17 +17,17 @@ SMALLER = "choose a smaller model.hidden_size, model.embedding_size or model.num
 SHORTER = "choose a smaller train.batch_size, a shorter window or a smaller model"
 
 
-def check_room(numbers: int) -> None:
+def check_memory(numbers: int) -> None:
     """ResourceError if so many parameters do not fit."""
     require(FLOAT * numbers, f"a model of at least {numbers:,} parameters", SMALLER)
 
 
-def check_training_room(config: Config, numbers: int, rows: int, steps: int, width: int) -> None:
+def check_training_memory(config: Config, numbers: int, rows: int, steps: int, width: int) -> None:
     """ResourceError if training on this machine's CPU cannot fit: the parameters with their gradients and the
     optimizer's state, and `width` values at each of `steps` steps for each of a batch's `rows`."""
     train = config.train
     if train.device in ("cuda", "mps") or (train.device == "auto" and torch.accelerator.is_available()):
-        return check_room(numbers)
+        return check_memory(numbers)
     moments = 2 if "Adam" in train.optimizer else int(train.optimizer == "Muon")
     copies = 2 + moments + (train.average is not None)
     weights, states = copies * numbers, rows * steps * width

@@ -137,7 +137,7 @@ def assemble(
         "config, data or arithmetic", f"{dump_config(config)} {task.fingerprint} {hardware.precision} {path}"
     )
     task.place(hardware.device)
-    task.model.products = hardware.products
+    task.model.product_dtype = hardware.product_dtype
     for stack in task.stacks():
         set_path(stack, path)
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)

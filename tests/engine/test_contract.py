@@ -199,7 +199,7 @@ def made(name, settings, dtype=torch.float64):
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
     ids = torch.randint(V, (T, B))
     state = tuple(tuple(0.2 + 0.5 * torch.rand_like(s) for s in one) for one in model.initial_state(B))
-    model.products = dtype
+    model.product_dtype = dtype
     state = tuple(tuple(s.to(dtype) for s in one) for one in state)
     return model.to(dtype), ids, state
 

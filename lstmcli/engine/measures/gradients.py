@@ -27,12 +27,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lstmcli.engine.measures.unrolled import Step, flatten, pull_back
+from lstmcli.engine.measures.unrolled import StackStep, flatten, pull_back
 from lstmcli.engine.stack import Stack
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Lags of which rows are shown."""
-Losses = Callable[[Step], Tensor]
+Losses = Callable[[StackStep], Tensor]
 """From the last step the loss of each stream (B,), as a function of its output or new states."""
 
 
@@ -52,7 +52,7 @@ class Gradients:
     layers: list[LayerGradients]
 
 
-def norms_by_lag(stack: Stack, steps: list[Step], losses: Losses, explain: bool = True) -> Gradients:
+def norms_by_lag(stack: Stack, steps: list[StackStep], losses: Losses, explain: bool = True) -> Gradients:
     """Walk back from the loss of the last step; `steps` is emptied on the way, to give memory back."""
     last = steps[-1]
     with torch.enable_grad():
@@ -86,7 +86,7 @@ class _Walk:
         self._direct, self._by_hidden = gradients[self.memory], torch.zeros_like(gradients[0])
         self._carousel = gradients[self.memory]
 
-    def back(self, step: Step) -> None:
+    def back(self, step: StackStep) -> None:
         """Note the norms at one step, then go to the one before it."""
         old, new, memory = step.old[self.number], step.new[self.number], self.memory
         at_memory = self._direct
@@ -99,7 +99,7 @@ class _Walk:
             self._carousel = self._carousel * step.gates[self.number]["forget"]
 
 
-def _walks(stack: Stack, last: Step, gradients: Sequence[Tensor]) -> list[_Walk]:
+def _walks(stack: Stack, last: StackStep, gradients: Sequence[Tensor]) -> list[_Walk]:
     walks, given = [], iter(gradients)
     for number, (layer, new, gates) in enumerate(zip(stack.layers, last.new, last.gates, strict=True)):
         own, memory = [next(given) for _ in new], layer.cell.state.index(layer.memory)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_training_room, layer_values
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -21,7 +21,7 @@ from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
-from lstmcli.kinds.series.model import SeriesModel, check_series_room, series_parameters
+from lstmcli.kinds.series.model import SeriesModel, check_series_memory, series_parameters
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.scaling import Scaler
 from lstmcli.kinds.series.settings import SeriesConfig
@@ -68,8 +68,8 @@ class SeriesTask:
         missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
         self.shape = series_shape(config, panel, missing)
         numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
-        check_training_room(config, numbers, part, steps, layer_values(config.model) * settings.members)
-        check_series_room(config)
+        check_training_memory(config, numbers, part, steps, layer_values(config.model) * settings.members)
+        check_series_memory(config)
         self.model = SeriesModel(config, self.shape)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
         self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)

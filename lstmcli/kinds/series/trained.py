@@ -39,7 +39,7 @@ class SeriesRun(TrainedRun):
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.series.model import SeriesModel, SeriesShape, series_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
@@ -49,7 +49,7 @@ class SeriesRun(TrainedRun):
             shape = SeriesShape(**self._document["shape"])
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.checkpoint / 'series.json'} is damaged: {error}") from error
-        check_room(series_parameters(self.config, shape))
+        check_memory(series_parameters(self.config, shape))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = SeriesModel(self.config, shape)
         load_model(model, tensors_of(self._snapshot, model))

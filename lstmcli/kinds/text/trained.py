@@ -44,13 +44,13 @@ class Run(TrainedRun):
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.text.model import TextModel, text_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 
-        check_room(text_parameters(self.config.model, self.vocabulary.size))
+        check_memory(text_parameters(self.config.model, self.vocabulary.size))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = TextModel(self.config.model, self.vocabulary.size)
         arrays = tensors_of(self._snapshot, model)
