@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstmcli.engine.checks.subject import (
     BATCH,
@@ -28,6 +27,7 @@ from lstmcli.engine.checks.subject import (
     weighted,
 )
 from lstmcli.engine.layers.equations import Results, Unfit
+from lstmcli.engine.untraced import UntracedMode
 
 CONTRACT = "lstmcli.cells.base has the contract"
 LEARNED = "learned vectors (H,) are named in `vectors`; for anything else write a FreeCell"
@@ -65,11 +65,11 @@ class Watched(NamedTuple):
     lowered: list[Event]  # conversions to a dtype that is less exact
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(UntracedMode):
     """Sees each operation below autograd. Tensors are told apart by their memory, as views share it."""
 
     def __init__(self, call: Call):
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.watched = Watched([], [], [], [], [], [])
         self._given = {_memory(t): name for name, t in call.arguments.items()}
         if call.equations.owns_parameters:
@@ -77,11 +77,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             owned = [*owner.named_parameters(), *owner.named_buffers()]
             self._given |= {_memory(t): f"its own {name!r}" for name, t in owned}
         self._made: dict[int, Tensor] = {}  # by memory, with a tensor that keeps it from being used again
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch asks; had this to be hidden from its compiler, it would import that first, for a second."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__

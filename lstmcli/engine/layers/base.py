@@ -42,7 +42,7 @@ class Regularization(NamedTuple):
         return frozenset(name for name, rate in rates.items() if rate)
 
 
-NO_DROPS = Regularization()
+UNDROPPED = Regularization()
 
 
 class Start(NamedTuple):
@@ -92,7 +92,7 @@ class Layer(nn.Module):
     compiled = False
     recompute = False
 
-    def __init__(self, cell: Any, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
+    def __init__(self, cell: Any, input_size: int, hidden_size: int, drops: Regularization = UNDROPPED):
         super().__init__()
         self.cell, self.drops = cell, drops
         self.input_size, self.hidden_size = input_size, hidden_size
@@ -120,13 +120,13 @@ class Layer(nn.Module):
                 f"{', '.join(named)}: {settings.cell} is a {cls.kind} cell, whose recurrence is its own",
                 "set it to 0, or choose a gated cell (`lstm cells` lists them)",
             )
-        return NO_DROPS
+        return UNDROPPED
 
     @classmethod
     def cost(cls, cell_class: Any, input_size: int, hidden_size: int) -> Cost:
         """Counted on a layer that has no memory for its numbers; kept are the outputs."""
         with torch.device("meta"):
-            parameters = list(cls.make(cell_class, [(input_size, hidden_size)], NO_DROPS)[0].parameters())
+            parameters = list(cls.make(cell_class, [(input_size, hidden_size)], UNDROPPED)[0].parameters())
         matrices = sum(p.numel() for p in parameters if p.dim() > 1)
         return Cost(sum(p.numel() for p in parameters), matrices, 0, hidden_size)
 

@@ -20,7 +20,7 @@ from lstmcli.core.errors import ConfigError
 from lstmcli.engine import decode
 from lstmcli.engine.dropout import chosen, dropout
 from lstmcli.engine.layers.base import (
-    NO_DROPS,
+    UNDROPPED,
     Cost,
     Layer,
     Multiply,
@@ -86,7 +86,7 @@ class GatedLayer(Layer):
         "loop": Path(EVERYTHING),
     }
 
-    def __init__(self, cell: GatedCell, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
+    def __init__(self, cell: GatedCell, input_size: int, hidden_size: int, drops: Regularization = UNDROPPED):
         super().__init__(cell, input_size, hidden_size, drops)
         rows = len(cell.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
