@@ -79,7 +79,7 @@ class Portfolio(RecurrentModel):
     def product_dtype(self) -> torch.dtype:
         return self.models("trained")[0].product_dtype
 
-    @products.setter
+    @product_dtype.setter
     def product_dtype(self, dtype: torch.dtype) -> None:
         for model in self._all:
             model.product_dtype = dtype
