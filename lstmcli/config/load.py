@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from lstmcli.config.json_schema import describe, dotted, explain, quoted, sections, suggest
 from lstmcli.config.recipes import find_recipe, point_to_shipped
 from lstmcli.config.schema import Config
+from lstmcli.config.section import Misfit
 from lstmcli.config.yaml_reader import (
     Path,
     Place,
@@ -151,8 +152,9 @@ class _Report:
         """An error in the final values, shown where the value at fault was written."""
         for override in reversed(self.overrides):
             inside = path[: len(override.path)] == override.path
-            # An override can break what a section's settings must be to each other.
-            if inside or (kind == "value_error" and override.path[: len(path)] == path):
+            # An override can break what a section's settings must be to each other; of an error without a
+            # place, no override can be said to be at fault.
+            if inside or (kind == "value_error" and path and override.path[: len(path)] == path):
                 return self.override_error(override.word, text, path)
         self.file_error(path, text, self.reading.place(path, kind in _ABOUT_THE_KEY))
 
@@ -291,6 +293,8 @@ def _by_setting(errors: list[ErrorDetails]) -> list[tuple[Path, list[ErrorDetail
     an item says more than one about the list."""
     groups: dict[Path, list[ErrorDetails]] = {}
     for error in errors:
-        groups.setdefault(_path(error["loc"]), []).append(error)
+        fault = error.get("ctx", {}).get("error")
+        path = fault.path if isinstance(fault, Misfit) else _path(error["loc"])
+        groups.setdefault(path, []).append(error)
     with_items = {path[:2] for path in groups if len(path) > 2}
     return [(path, group) for path, group in groups.items() if path not in with_items]

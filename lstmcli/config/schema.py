@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from lstmcli.config.data import Data
 from lstmcli.config.forecast import Forecast
 from lstmcli.config.model import Model
-from lstmcli.config.section import PositiveFloat, PositiveInt, Probability, Section
+from lstmcli.config.section import Misfit, PositiveFloat, PositiveInt, Probability, Section
 
 __all__ = [
     "Checkpoint",
@@ -161,7 +161,6 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits_data(self) -> Config:
         if self.model.pooling != "last" and self.data.label is None:
-            raise ValueError(
-                f"model.pooling: {self.model.pooling} is for classification: it needs data.label"
-            )
+            text = f"{self.model.pooling} is for classification: it needs data.label"
+            raise Misfit("model.pooling", text)
         return self

@@ -11,6 +11,14 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
+class Misfit(ValueError):
+    """A rule between settings of several sections is broken; it carries the dotted name of the one at fault."""
+
+    def __init__(self, setting: str, text: str):
+        super().__init__(text)
+        self.path = tuple(setting.split("."))
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
