@@ -25,6 +25,8 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import IO, Any, Protocol, cast
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from lstmcli.cells.trust import allow, is_allowed
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Config
@@ -100,9 +102,23 @@ def make_folder(name: str, run: str | None, root: Path, kind: str) -> Path:
 
 def record_of(folder: Path, trial: Trial) -> Record | None:
     """What a trial found, if it is over. A record that is damaged is made again."""
-    with suppress(RunError):
-        return read_json(folder / trial.name / RECORD_FILE)
+    with suppress(RunError, ValidationError):
+        found = _Stored.model_validate(read_json(folder / trial.name / RECORD_FILE))
+        return found.model_dump() | {"trial": trial.name, **trial.labels}
     return None
+
+
+class _Stored(BaseModel):
+    """What a record must hold to be one; `numbers` and `curves` are as in `Measurement`."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    state: str
+    message: str | None = None
+    numbers: dict[str, float]
+    curves: dict[str, dict[str, list[float | None]]]
+    seconds: float = 0.0
+    steps: int = 0
 
 
 def log_of(folder: Path, name: str) -> Path:
