@@ -35,7 +35,7 @@ from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
 from lstmcli.run.kind import kind_of
 from lstmcli.run.telemetry.metrics import read_metrics
-from lstmcli.sweep.pool import RECORD_FILE, Makes, Pool, Record, Trial, make_trials, record_of
+from lstmcli.sweep.pool import RECORD_FILE, Pool, Record, Trial, make_trials, record_of
 from lstmcli.sweep.space import (
     Range,
     Space,
@@ -119,7 +119,7 @@ class Outcome:
 
 
 def search(
-    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Makes | None = None
+    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Pool | None = None
 ) -> list[Outcome]:
     """Make trials until the budget is used; all outcomes, those of an earlier start included, the best first.
 
@@ -212,10 +212,10 @@ class _Search:
         )
 
     def _config_file(self, number: int) -> Path:
-        return self.folder / "configs" / f"{name_of(number)}.yaml"
+        return self.folder / "configs" / f"trial-{number:04d}.yaml"
 
     def _trial(self, number: int, config: Config) -> Trial:
-        return Trial(name_of(number), config, {"settings": settings_of(config, self.plan.space)})
+        return Trial(f"trial-{number:04d}", config, {"settings": settings_of(config, self.plan.space)})
 
     def propose(self) -> Trial | None:
         """The next trial, if the budget has room for one."""
@@ -304,10 +304,6 @@ class _Search:
         return sorted(
             self.done, key=lambda o: (o.state != "complete", math.inf if o.loss is None else o.loss, o.number)
         )
-
-
-def name_of(number: int) -> str:
-    return f"trial-{number:04d}"
 
 
 def outcome_of(number: int, record: Record, settings: dict[str, Value]) -> Outcome:
