@@ -162,8 +162,9 @@ class _Report:
         """An error in the final values, shown where the value at fault was written."""
         for override in reversed(self.overrides):
             inside = path[: len(override.path)] == override.path
-            # An override can break what a section's settings must be to each other.
-            if inside or (kind == "value_error" and override.path[: len(path)] == path):
+            # An override can break what a section's settings must be to each other; of an error without a
+            # place, no override can be said to be at fault.
+            if inside or (kind == "value_error" and path and override.path[: len(path)] == path):
                 return self.override_error(override.word, text, path)
         self.file_error(path, text, self.reading.place(path, kind in _ABOUT_THE_KEY))
 

@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
 
 from lstmcli.config.load import dump_config, load_config, parse_config
 from lstmcli.config.schema import Config
@@ -31,12 +35,12 @@ from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
 from lstmcli.run.kind import kind_of
 from lstmcli.run.telemetry.metrics import read_metrics
-from lstmcli.sweep.pool import RECORD_FILE, Makes, Pool, Record, Trial, make_trials, record_of
+from lstmcli.sweep.pool import RECORD_FILE, Pool, Record, Trial, make_trials, record_of
 from lstmcli.sweep.space import (
     Range,
     Space,
     Value,
-    from_json,
+    check_space,
     own_settings,
     settings_of,
     to_json,
@@ -66,7 +70,7 @@ def load_optuna() -> Any:
     return optuna
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 class Plan:
     """A search as it was asked for."""
 
@@ -93,9 +97,13 @@ def load_plan(folder: Path) -> Plan:
     try:
         found = read_json(folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
-        return Plan(**{**found, "config": config, "space": from_json(found["space"])})
+        plan = Plan(**{**found, "config": config})
+        check_space(config, plan.space)
     except (RunError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise RunError(f"{folder} holds no search: {str(error).splitlines()[0]}") from None
+    if plan.minutes is None and plan.trials is None:
+        raise RunError(f"{folder} holds a search without an end", "give one: --minutes or --trials")
+    return plan
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Outcome:
 
 
 def search(
-    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Makes | None = None
+    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Pool | None = None
 ) -> list[Outcome]:
     """Make trials until the budget is used; all outcomes, those of an earlier start included, the best first.
 
@@ -125,8 +133,12 @@ def search(
         RunError: trial after trial fails, or a cell that the folder names is not trusted.
     """
     going = _Search(folder, plan, report)
+    if pool is None and plan.jobs == 0:
+        from lstmcli.sweep.worker import Here
+
+        pool = Here(folder)
     pool = pool or Pool(folder, plan.config.train.threads)
-    make_trials(folder, "tune", pool, plan.jobs, going.propose, going.over, going.hopeless)
+    make_trials(folder, "tune", pool, plan.jobs or 1, going.propose, going.over, going.hopeless)
     return going.outcomes()
 
 
@@ -167,10 +179,7 @@ class _Search:
         numbers = sorted(int(path.stem[6:]) for path in (self.folder / "configs").glob("trial-[0-9]*.yaml"))
         self.next = numbers[-1] + 1 if numbers else 0
         self.study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(
-                seed=self.plan.config.seed + len(numbers), n_startup_trials=STARTUP, constant_liar=True
-            ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
         )
         for number in numbers:
             self._recall(number)
@@ -203,10 +212,10 @@ class _Search:
         )
 
     def _config_file(self, number: int) -> Path:
-        return self.folder / "configs" / f"{name_of(number)}.yaml"
+        return self.folder / "configs" / f"trial-{number:04d}.yaml"
 
     def _trial(self, number: int, config: Config) -> Trial:
-        return Trial(name_of(number), config, {"settings": settings_of(config, self.plan.space)})
+        return Trial(f"trial-{number:04d}", config, {"settings": settings_of(config, self.plan.space)})
 
     def propose(self) -> Trial | None:
         """The next trial, if the budget has room for one."""
@@ -219,16 +228,20 @@ class _Search:
             self.study.enqueue_trial(encoded(self.plan.space, settings))
         else:
             self.next += 1
-        asked, config = self._ask()
+        asked, config = self._ask(number)
         trial = self._trial(number, config)
         write_atomic(self._config_file(number), dump_config(config).encode())
         self.running[trial.name] = _Running(asked)
         return trial
 
-    def _ask(self) -> tuple[optuna.trial.Trial, Config]:
-        """Settings that go together; those that do not cost nothing. ConfigError if the space seems to have
-        none."""
+    def _ask(self, number: int) -> tuple[optuna.trial.Trial, Config]:
+        """Settings that go together; those that do not cost nothing. What is drawn follows from the seed, the
+        number and the trials before it, whether the search was stopped or not. ConfigError if the space seems
+        to have nothing that goes together."""
         refused: ConfigError | None = None
+        seed = random.Random(f"{self.plan.config.seed} {number}").getrandbits(32)
+        samplers = load_optuna().samplers
+        self.study.sampler = samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
         for _ in range(REFUSALS):
             asked = self.study.ask({name: distribution(of) for name, of in self.plan.space.items()})
             settings = {name: plain(of, asked.params[name]) for name, of in self.plan.space.items()}
@@ -293,14 +306,10 @@ class _Search:
         )
 
 
-def name_of(number: int) -> str:
-    return f"trial-{number:04d}"
-
-
 def outcome_of(number: int, record: Record, settings: dict[str, Value]) -> Outcome:
-    loss = record.get("numbers", {}).get("best_loss")
-    state = "failed" if record["state"] == "complete" and loss is None else str(record["state"])
-    return Outcome(number, state, loss, settings, record.get("seconds", 0.0), record.get("message") or "")
+    loss = record["numbers"].get("best_loss")
+    state = "failed" if record["state"] == "complete" and loss is None else record["state"]
+    return Outcome(number, state, loss, settings, record.get("seconds", 0.0), record["message"] or "")
 
 
 def _states() -> dict[str, Any]:
