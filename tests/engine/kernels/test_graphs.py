@@ -94,7 +94,7 @@ def outcome(layer, rows, path, seed=0, steps=T):
     layer.zero_grad()
     torch.manual_seed(seed)
     x = torch.randn(steps, rows, WIDTH, requires_grad=True)
-    state = tuple(torch.randn_like(s) for s in layer.initial_state(rows))
+    state = tuple(torch.rand_like(s) + 0.5 for s in layer.initial_state(rows))
     outputs, final = layer(x, state)
     ((outputs * torch.linspace(-1, 1, H)).sum() + sum(s.sum() for s in final)).backward()
     return [outputs, *final, x.grad.clone(), *(p.grad.clone() for p in layer.parameters())]
