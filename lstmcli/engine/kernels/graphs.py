@@ -1,8 +1,8 @@
 """The loop over a window's steps as one CUDA graph: a launch for the window instead of thousands from Python.
 
 A graph computes in the memory that it was captured in. So each layout of a window has memory of its own: what
-the loop reads is copied in, the graph runs, and what it wrote is copied out: whole storages, as the tensors of
-a window share them (a state after one step is the state before the next).
+the loop reads is copied in, the graph runs, and what it wrote is copied out. Whole storages are copied, for
+tensors of a window share them: a state after one step is the state before the next.
 """
 
 from __future__ import annotations
