@@ -135,7 +135,7 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
     else:
-        check_same_run(load_config(run.config_path), job.config)
+        check_same_run(load_config(run.config_path, of_run=True), job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
             parts = assemble(job.config, console, read_json(run.manifest_path), ranks)
     console.end_data()
