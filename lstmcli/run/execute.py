@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import RUNS, RunDir, read_json
+from lstmcli.run.directory import RUNS, RunDir
 from lstmcli.run.distributed import Ranks, connected
 from lstmcli.run.hooks import Hooks
 from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
 from lstmcli.run.own_cell import cell_of_run
 from lstmcli.run.plan import plan_disk
+from lstmcli.run.records import config_of, read_run
 from lstmcli.run.session import (
     Parts,
     Session,
@@ -135,9 +135,9 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
     else:
-        check_same_run(load_config(run.config_path), job.config)
+        check_same_run(config_of(run), job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
-            parts = assemble(job.config, console, read_json(run.manifest_path), ranks)
+            parts = assemble(job.config, console, read_run(run), ranks)
     console.end_data()
     console.line(
         f"{parts.task.describe()}\n"

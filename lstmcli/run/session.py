@@ -47,6 +47,7 @@ from lstmcli.run.hooks import Hooks, Record, Screen
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
+from lstmcli.run.records import check_document, read_run
 from lstmcli.run.set_back import choose_checkpoint, set_back
 from lstmcli.run.state import Progress, TrainState, seed_step, tensors_of
 from lstmcli.run.task import Task
@@ -179,12 +180,13 @@ def resume(
 
     def read() -> tuple[dict[str, Any], Snapshot | None]:
         held = stack.enter_context(lock(run))
-        manifest = {"id": _new_id()} | read_json(run.manifest_path)
+        manifest = {"id": _new_id()} | read_run(run)
         known.append(Identity(held, manifest["id"]))
         _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)
         if folder is not None and checkpoint is not None:
+            check_document(checkpoint.document, folder, checkpoint.step)
             _check_own(checkpoint, folder, parts.config)
             parts.task.restore(folder)
         step = 0 if checkpoint is None else checkpoint.step

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.config.schema import Model
 from lstmcli.kinds.text.decoder import Decoder, LSTMDecoder, Tensors, TorchDecoder
+from lstmcli.run.checkpoint.store import Layout
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.model import TextModel
@@ -36,6 +37,20 @@ def has_numpy_decoder(settings: Model) -> bool:
     """Whether text can be generated without importing torch."""
     served = (SERVED.get(name, lambda _: False)(value) for name, value in settings)
     return all(served)
+
+
+def numpy_tensors(settings: Model, symbols: int) -> dict[str, Layout]:
+    """Shape and dtype of every tensor of a model of which `has_numpy_decoder` is true, by name."""
+    hidden_size = settings.sizes[0]
+    width = settings.embedding_size or hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (symbols, width), "head.bias": (symbols,)}
+    if not settings.tie_weights:
+        shapes["head.weight"] = (symbols, hidden_size)
+    for layer in range(len(settings.sizes)):
+        shapes[f"layers.{layer}.weight_ih"] = (4 * hidden_size, hidden_size if layer else width)
+        shapes[f"layers.{layer}.weight_hh"] = (4 * hidden_size, hidden_size)
+        shapes[f"layers.{layer}.bias"] = (4 * hidden_size,)
+    return {name: (shape, "float32") for name, shape in shapes.items()}
 
 
 def numpy_decoder(settings: Model, tensors: Tensors) -> LSTMDecoder:
