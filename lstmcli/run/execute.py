@@ -17,6 +17,7 @@ from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
 from lstmcli.run.directory import RUNS, RunDir
 from lstmcli.run.distributed import Ranks, connected
+from lstmcli.run.foreign import check_reach
 from lstmcli.run.hooks import Hooks
 from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
@@ -135,9 +136,11 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
     else:
-        check_same_run(config_of(run), job.config)
+        manifest, stored = read_run(run), config_of(run)
+        check_same_run(stored, job.config)
+        manifest["folder"] = check_reach(run, manifest, stored, job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
-            parts = assemble(job.config, console, read_run(run), ranks)
+            parts = assemble(job.config, console, manifest, ranks)
     console.end_data()
     console.line(
         f"{parts.task.describe()}\n"

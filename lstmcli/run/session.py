@@ -43,6 +43,7 @@ from lstmcli.run.directory import (
     write_json_atomic,
 )
 from lstmcli.run.distributed import ALONE, Ranks
+from lstmcli.run.foreign import may_sign, signed
 from lstmcli.run.hooks import Hooks, Record, Screen
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
@@ -161,7 +162,7 @@ def start(
         held = stack.enter_context(lock(run))
         check_unbegun(run)
         _write_config(run, parts.config)
-        manifest = _manifest(parts, root)
+        manifest = signed(_manifest(parts, root), parts.config)
         write_json_atomic(run.manifest_path, manifest)
         known.append(Identity(held, manifest["id"]))
         note_own_cell(parts.task.files())
@@ -182,6 +183,8 @@ def resume(
         held = stack.enter_context(lock(run))
         manifest = {"id": _new_id()} | read_run(run)
         known.append(Identity(held, manifest["id"]))
+        if may_sign(run, manifest):
+            manifest = signed(manifest, parts.config)
         _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)

@@ -11,6 +11,7 @@ from lstmcli.config.schema import Config
 from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.run.directory import RunDir, find_run, split_reference
+from lstmcli.run.foreign import check_reach
 from lstmcli.run.kind import kind_of
 from lstmcli.run.records import config_of, read_listed_json, read_run
 
@@ -37,6 +38,12 @@ class TrainedRun:
     def record(self) -> dict[str, Any]:
         """The run's manifest, checked."""
         return read_run(self.directory)
+
+    @cached_property
+    def began_in(self) -> str | None:
+        """The folder where the run began, if its data may be looked for there. RunError: the run is not this
+        user's, and its data lie where it may not reach (lstmcli.run.foreign)."""
+        return check_reach(self.directory, self.record, self.config)
 
     @property
     def step(self) -> int:

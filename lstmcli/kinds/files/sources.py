@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.files import download_path
 from lstmcli.core.notices import notice
-from lstmcli.kinds.files.download import download, download_path
+from lstmcli.kinds.files.download import download
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config, Data

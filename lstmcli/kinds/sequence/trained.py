@@ -113,6 +113,7 @@ class ClassifierRun(SequenceRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.sequence.labelled import prepare_labelled
 
+        _ = self.began_in
         try:
             data = prepare_labelled(self.config.data, self.config.seed)
         except DataError as error:

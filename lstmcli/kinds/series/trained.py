@@ -69,6 +69,7 @@ class SeriesRun(TrainedRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.series.table.panel import prepare_series
 
+        _ = self.began_in
         try:
             data = prepare_series(self.config.data)
         except DataError as error:

@@ -173,7 +173,7 @@ class Run(TrainedRun):
         from lstmcli.kinds.text.source import prepare_text
 
         try:
-            data = prepare_text(found_again(self.config.data, self.record.get("folder"), ""))
+            data = prepare_text(found_again(self.config.data, self.began_in, ""))
         except DataError as error:
             raise DataError(error.message, "give the text with --data FILE") from error
         if self.record["data_fingerprint"] != data.fingerprint:
