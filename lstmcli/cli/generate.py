@@ -14,6 +14,7 @@ from lstmcli.cli.options import refuse_others
 from lstmcli.cli.output import TextOut, print_json
 from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.core.files import is_made_up
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
@@ -180,6 +181,8 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> bytes | None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is None:
         return None
+    if prompt_file != "-" and is_made_up(prompt_file) and Path(prompt_file).is_file():
+        raise DataError(f"{prompt_file} is not a regular file", "write it to a file first")
     try:
         return sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:

@@ -168,6 +168,12 @@ def _remove_quietly(path: Path) -> None:
         remove(path)
 
 
+def is_made_up(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads to what the system makes up while it is read: that may have no end, or wait for
+    ever, though it looks like an ordinary file."""
+    return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+
+
 def read_regular(path: Path, limit: int) -> bytes:
     """The bytes of an ordinary file of at most `limit` bytes; RunError for anything else."""
     try:

@@ -24,7 +24,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lstmcli.cells.trust import is_allowed, state_file
 from lstmcli.config.recipes import shipped
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import RunError
@@ -63,6 +62,8 @@ def is_own(manifest: dict[str, Any], config: Config) -> bool:
 
 def may_sign(run: RunDir, manifest: dict[str, Any]) -> bool:
     """Whether a run that goes on is this user's own, or trusted, so that where its data lie now is noted."""
+    from lstmcli.cells.trust import is_allowed
+
     return is_allowed(run.path) or is_own(manifest, config_of(run))
 
 
@@ -78,6 +79,8 @@ def check_reach(
     Raises:
         RunError: the run is not this user's, is not trusted, and reaches beyond what it may.
     """
+    from lstmcli.cells.trust import is_allowed  # which is a part that imports torch
+
     if is_allowed(run.path) or is_own(manifest, stored):
         folder = manifest.get("folder")
         return folder if isinstance(folder, str) else None
@@ -129,6 +132,8 @@ def _signature(key: bytes, manifest: dict[str, Any], config: Config) -> str:
 
 def _key(make: bool = False) -> bytes:
     """This user's own secret. OSError if there is none, or it is not closed to others."""
+    from lstmcli.cells.trust import state_file
+
     path = state_file().with_name("key")
     if make and not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

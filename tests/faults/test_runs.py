@@ -124,7 +124,7 @@ def test_other_absurd_sizes_are_refused_at_once(lab, words, code):
 def test_more_samples_than_memory_holds_are_refused(trained_lab):
     for number in (10**12, 10**8):
         refused = trained_lab.lstm("generate", "good", "--num", number, "--length", 1)
-        assert refused.code == 7 and f"writing {number:,} samples side by side needs" in refused.err
+        assert refused.code == 7 and f"symbols in {number:,} samples needs" in refused.err
     assert trained_lab.lstm("cells", "check", "lstm", "--hidden", 10**9).code == 2
 
 
