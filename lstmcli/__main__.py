@@ -1,16 +1,10 @@
-"""`lstm`, and `python -m lstmcli`, also under torchrun: what happens before anything else is imported.
-
-Python puts the current folder first where modules are looked for, if it is started with `-m`: a `yaml.py` or
-`numpy.py` that lies there, in a folder of somebody's data, would be imported. So it is taken out again. And
-Ctrl-C while modules are imported ends the process at once: libraries do not expect it there.
+"""`lstm`, and `python -m lstmcli`, also under torchrun. Ctrl-C while modules are imported ends the process at
+once: libraries do not expect it there.
 """
 
 import os
 import signal
 import sys
-
-if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
-    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
 
 
 def main() -> None:

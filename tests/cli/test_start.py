@@ -68,5 +68,3 @@ sys.argv[0] = "lstm"
 from lstmcli.__main__ import main
 main()
 """
-    "print('begun', flush=True); import sys; sys.argv[0] = 'lstm'; from lstmcli.__main__ import main; main()"
-)
