@@ -6,7 +6,7 @@ makes them different is their hooks. Several ranks of one launch call it side by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,14 +121,25 @@ def _restarted(job: Job, ranks: Ranks) -> Job:
     """The job as it stands after torchrun has started all ranks again: what they had saved goes on."""
     launch, resumed = ranks.launch, job.resumed
     if resumed is None:
-        run = ranks.share(lambda: launched_run(launch, job.root))
+        run = _shared(ranks, lambda: launched_run(launch, job.root))
         if run is not None:
             notice(f"WARNING: restart {launch.restarts} of all ranks: going on with run {run.name}")
         return job if run is None else replace(job, resumed=run)
-    run = ranks.share(lambda: launched_run(launch, resumed.path.parent))
+    run = _shared(ranks, lambda: launched_run(launch, resumed.path.parent))
     if run is None or run.path.resolve() != resumed.path.resolve():
         return job
     return replace(job, which=None)  # what was saved since the launch counts, not the step it began with
+
+
+def _shared(ranks: Ranks, find: Callable[[], RunDir | None]) -> RunDir | None:
+    """The run that rank 0 finds, on every rank."""
+
+    def path() -> str | None:
+        found = find()
+        return None if found is None else str(found.path)
+
+    found = ranks.share(path)
+    return None if found is None else RunDir(Path(found))
 
 
 def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:

@@ -157,7 +157,7 @@ def start(
 
     known: list[Identity] = []
 
-    def make() -> RunDir:
+    def make() -> str:
         run = create_run(config_name, run_name, root)
         held = stack.enter_context(lock(run))
         check_unbegun(run)
@@ -166,9 +166,9 @@ def start(
         write_json_atomic(run.manifest_path, manifest)
         known.append(Identity(held, manifest["id"]))
         note_own_cell(parts.task.files())
-        return run
+        return str(run.path)
 
-    return _session(parts, parts.ranks.share(make), console, stack, known)
+    return _session(parts, RunDir(Path(parts.ranks.share(make))), console, stack, known)
 
 
 def resume(
@@ -179,7 +179,9 @@ def resume(
 
     known: list[Identity] = []
 
-    def read() -> tuple[dict[str, Any], Snapshot | None]:
+    read_here: list[Snapshot] = []
+
+    def read() -> list[Any]:
         held = stack.enter_context(lock(run))
         manifest = {"id": _new_id()} | read_run(run)
         known.append(Identity(held, manifest["id"]))
@@ -196,9 +198,13 @@ def resume(
         manifest = set_back(run, manifest, step) | _launch(parts.ranks)
         write_json_atomic(run.manifest_path, manifest)  # before anything past the checkpoint is dropped
         note_own_cell(parts.task.files())
-        return manifest, checkpoint
+        read_here.extend([] if checkpoint is None else [checkpoint])
+        return [manifest, None if folder is None else str(folder)]
 
-    manifest, checkpoint = parts.ranks.share(read)
+    manifest, folder = parts.ranks.share(read)
+    if folder is not None and not read_here:
+        read_here.append(read_checkpoint(Path(folder)))  # each rank for itself
+    checkpoint = read_here[0] if read_here else None
     step = 0 if checkpoint is None else checkpoint.step
     session = _session(parts, run, console, stack, known, checkpoint, step)
     _tell_differences(parts, manifest)
