@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line, print_rows
 from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.core.output import print_json, print_line, print_rows
 
 if TYPE_CHECKING:
     from lstmcli.benchmark.speed import Speed

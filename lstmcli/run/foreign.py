@@ -93,18 +93,19 @@ def check_reach(
 def _beyond(stored: Any, told: Any) -> Iterator[tuple[str, str]]:
     """What reaches too far: the setting, and how."""
     for key in ("path", "val_path", "test_path"):
-        given = getattr(told, key)
-        if given is None or given != getattr(stored, key):
+        given = getattr(told, key, None)
+        if given is None or given != getattr(stored, key, None):
             continue
         for pattern in [given] if isinstance(given, str) else given:
             if not (_is_here(pattern) or _is_shipped(pattern)):
                 yield f"data.{key}", f"leads out of the current folder: {pattern}"
-    if told.cache == stored.cache and not _is_here(told.cache):
-        yield "data.cache", f"leads out of the current folder: {told.cache}"
-    if told.url is not None and told.url == stored.url and told.path is None:
-        target = download_path(told.url, str(told.sha256), Path(told.cache) / "downloads")
+    cache, url = getattr(told, "cache", None), getattr(told, "url", None)
+    if cache is not None and cache == getattr(stored, "cache", None) and not _is_here(cache):
+        yield "data.cache", f"leads out of the current folder: {cache}"
+    if url is not None and url == getattr(stored, "url", None):
+        target = download_path(url, str(told.sha256), Path(str(cache)) / "downloads")
         if sha256_of(target) != told.sha256:
-            yield "data.url", f"would connect to an address of its choice: {told.url}"
+            yield "data.url", f"would connect to an address of its choice: {url}"
 
 
 def _is_here(pattern: str) -> bool:
@@ -126,7 +127,7 @@ def _is_shipped(pattern: str) -> bool:
 
 
 def _signature(key: bytes, manifest: dict[str, Any], config: Config) -> str:
-    said = [manifest.get("id"), manifest.get("folder"), *(getattr(config.data, name) for name in WHERE)]
+    said = [manifest.get("id"), manifest.get("folder"), *(getattr(config.data, name, None) for name in WHERE)]
     return hmac.new(key, json.dumps(said).encode(), hashlib.sha256).hexdigest()
 
 

@@ -11,26 +11,48 @@ A kind is a class; `register` makes it known, and so a module of anybody's can a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from lstmcli.core.errors import ConfigError
+from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lstmcli.config.schema import Config
+    from lstmcli.core.tables import Table
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
     from lstmcli.run.task import Task
     from lstmcli.run.trained import TrainedRun
 
+C = TypeVar("C", bound="Config")
 Reading = Callable[[str, int, int], None]
 """Progress of data that are read: what, bytes done, bytes in all."""
+Needs = Mapping[str, tuple[str, Callable[[Any], bool]]]
+"""Settings by dotted name, with what gives them an effect, and whether a config has it."""
+Progress = Callable[[int, int], None]
+"""Progress of anything else: done, in all."""
 Charts = Mapping[str, list[Any]]
 """Of TensorBoard's Custom Scalars, by title: the sort of chart, and its tags."""
+
+
+class Report(Protocol):
+    """Figures of an evaluation."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def tables(self) -> list[Table]: ...
+
+
+class Evaluated(NamedTuple):
+    """What was measured, and on what: a split, or files."""
+
+    on: str
+    report: Report
 
 
 Numbers = dict[str, float]
@@ -67,27 +89,29 @@ FIGURES = ("scaled_mse", "scaled_mae", "smape", "mase", "loss", "accuracy", "mac
 """Of what `lstm eval` says, those that an experiment compares."""
 
 
-class Kind:
-    """What a kind of data has of its own; all else of a run is alike for all kinds.
+class Kind(Generic[C]):
+    """What a kind of data has of its own; all else of a run is alike for all kinds. `C` is its config.
 
     Its module is imported to name charts or a space, so it imports torch inside of its methods.
     """
 
     name: ClassVar[str]
-    """What `config.data.learned` says of such a run."""
+    """What `learned` of its config says."""
+    forms: ClassVar[Sequence[type[Config]]] = ()
+    """Its configs; those of a kind that comes with the tool are known beforehand."""
     purpose: ClassVar[str]
     """Completes "which learned ..." in messages: "to write text"."""
     counts: ClassVar[tuple[str, str]]
     """What training reads, in a title and as the tag of its speed: ("Symbols", "tokens")."""
     charts: ClassVar[Charts]
     """The losses and scores that training logs, as TensorBoard's first charts."""
-    settings: ClassVar[frozenset[str]]
-    """Settings outside of `data` that such a run reads and not every run does: sections, or dotted names.
-    What another kind names here, and this one does not, is refused by name."""
+    needs: ClassVar[Needs] = {}
+    """Of the kind's own settings those that only another one gives an effect."""
     space: ClassVar[Mapping[str, Any]]
     """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
-    writes: ClassVar[bool] = True
-    """Whether `lstm generate` has anything to write."""
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
+    """What a verb can be asked for, beside what it can be asked for any kind; by verb (eval, generate).
+    Without `generate` in it there is nothing that `lstm generate` could write."""
     solves: ClassVar[bool] = False
     """Whether there is a task that is solved at some point."""
     minimised: ClassVar[str] = "val/loss"
@@ -95,15 +119,15 @@ class Kind:
     measures: ClassVar[tuple[str, ...]] = ("eval",)
     """What an experiment may ask of a trained run."""
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> Task:
+    def task(self, config: C, on_progress: Reading, ranks: Ranks) -> Task:
         """Reads the data and makes the model."""
         raise NotImplementedError
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: C, folder: str | None) -> C:
         """The config of a resumed run with its files, looked for where it began, too."""
         return config
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> TrainedRun:
+    def trained(self, directory: RunDir, config: C, checkpoint: Path) -> TrainedRun:
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
 
@@ -116,15 +140,34 @@ class Kind:
         """What is measured of a model that is not trained yet, under names of its own."""
         return Measurement()
 
-    def check(self, config: Config) -> None:
+    def check(self, config: C) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def evaluate(self, run: Any, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        """`lstm eval`: how good a trained run of this kind is."""
+        raise NotImplementedError
+
+    @property
+    def writes(self) -> bool:
+        """Whether `lstm generate` has anything to write."""
+        return "generate" in self.options
+
+    def check_writes(self, run: str) -> None:
+        """UsageError: it has not."""
+        if not self.writes:
+            raise UsageError(f"{run} learned {self.purpose} and has nothing to write", f"lstm eval {run}")
+
+    def write(self, run: Any, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        """`lstm generate`: what a trained run makes, written to standard output for a person or, `as_json`,
+        given as a document that `--json` prints."""
+        raise NotImplementedError
+
+    def check_data(self, config: C) -> dict[str, Any]:
         """Read the data as training would and write nothing; what they are. DataError names a fault."""
         raise NotImplementedError
 
 
-_kinds: dict[str, str | Kind] = {
+_kinds: dict[str, str | Kind[Any]] = {
     "text": "lstmcli.kinds.text.kind:TextKind",
     "series": "lstmcli.kinds.series.kind:SeriesKind",
     "labelled": "lstmcli.kinds.sequence.kind:LabelledKind",
@@ -133,12 +176,16 @@ _kinds: dict[str, str | Kind] = {
 """By name; a kind that comes with the tool is imported when it is first asked for."""
 
 
-def register(kind: Kind) -> None:
-    """Make a kind known to every command, in this process."""
+def register(kind: Kind[Any]) -> None:
+    """Make a kind and its configs known to every command, in this process."""
+    from lstmcli.config.forms import add_form
+
     _kinds[kind.name] = kind
+    for form in kind.forms:
+        add_form(form)
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> Kind[Any]:
     """ConfigError: there is no such kind."""
     found = _kinds.get(name)
     if found is None:
@@ -149,10 +196,10 @@ def kind_named(name: str) -> Kind:
     return found
 
 
-def kind_of(config: Config) -> Kind:
+def kind_of(config: Config) -> Kind[Any]:
     """The kind of a run of this config."""
-    return kind_named(config.data.learned)
+    return kind_named(config.learned)
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[Kind[Any]]:
     return [kind_named(name) for name in _kinds]

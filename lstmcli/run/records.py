@@ -142,7 +142,7 @@ def config_of(run: RunDir, checkpoint: Path | None = None) -> Config:
     try:
         if checkpoint is None or (text := read_listed(checkpoint, run.config_path.name)) is None:
             read_regular(run.config_path, CONFIG_LIMIT)  # no link, nothing endless
-            return load_config(run.config_path)
+            return load_config(run.config_path, of_run=True)
         return parse_text(text, str(checkpoint / run.config_path.name))
     except ConfigError as error:
         raise RunError(error.message, error.hint) from None

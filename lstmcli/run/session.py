@@ -363,8 +363,10 @@ def check_same_run(stored: Config, given: Config) -> None:
     changed: list[str] = [
         f"{section}.{key}"
         for section in ("data", "model", "forecast")
+        if hasattr(given, section)
         for key, value in getattr(given, section).model_dump().items()
-        if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
+        if getattr(getattr(stored, section, None), key, None) != value
+        and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"
@@ -372,7 +374,7 @@ def check_same_run(stored: Config, given: Config) -> None:
             *("batch_size", "sequence_length", "sequence_jitter"),
             *("optimizer", "optimizer_options", "average"),
         )
-        if getattr(stored.train, key) != getattr(given.train, key)
+        if getattr(stored.train, key, None) != getattr(given.train, key, None)
     ]
     if stored.seed != given.seed:
         changed.append("seed")

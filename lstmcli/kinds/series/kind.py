@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.kinds.series import verbs
+from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config
+    from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.task import SeriesTask
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
 
 
-class SeriesKind(Kind):
+class SeriesKind(Kind["SeriesConfig"]):
     name = "series"
     purpose = "to forecast series"
     counts = ("Windows", "windows")
@@ -29,7 +30,11 @@ class SeriesKind(Kind):
         ],
         "Share of values inside the interval": ["Multiline", ["val/coverage"]],
     }
-    settings = frozenset({"forecast", "evaluation.stride", "evaluation.max_windows"})
+    needs: ClassVar[Needs] = {
+        "forecast.season": (
+            "forecast.normalization: seasonal", lambda c: c.forecast.normalization == "seasonal"
+        ),
+    }  # fmt: skip
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
@@ -39,25 +44,35 @@ class SeriesKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+
+    def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: SeriesConfig, folder: str | None) -> SeriesConfig:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SeriesRun:
+    def trained(self, directory: RunDir, config: SeriesConfig, checkpoint: Path) -> SeriesRun:
         from lstmcli.kinds.series.trained import SeriesRun
 
         return SeriesRun(directory, config, checkpoint)
 
-    def check(self, config: Config) -> None:
+    def check(self, config: SeriesConfig) -> None:
         from lstmcli.kinds.series.task import check_forecast
 
         check_forecast(config)
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def evaluate(self, run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
+
+    def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
+
+    def check_data(self, config: SeriesConfig) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
         from lstmcli.kinds.series.windows import training_windows
