@@ -100,7 +100,7 @@ def _read(config_path: str | None, resumed: RunDir | None, overrides: list[str])
     if config_path is None and resumed is not None:
         config_of(resumed)  # what is wrong in a run is no fault of a config's
         config_path = str(resumed.config_path)
-    return load_config(config_path or "", overrides)
+    return load_config(config_path or "", overrides, of_run=resumed is not None)
 
 
 def split_words(words: list[str]) -> tuple[str | None, list[str]]:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import RunError
 from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_tensors
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 from lstmcli.run.records import RunRecord, check_document, checked
 from lstmcli.run.telemetry.metrics import read_metrics
 
@@ -231,7 +231,7 @@ def test_a_training_state_holds_no_other_tensor(made, x):
     ],
 )
 def test_the_tensors_that_the_quick_decoder_expects_are_the_models(settings):
-    settings = Model(**{"hidden_size": 5, "embedding_size": 5} | settings)
+    settings = LanguageModel(**{"hidden_size": 5, "embedding_size": 5} | settings)
     assert has_numpy_decoder(settings)
     model = TextModel(settings, 7)
     own = {name: value for name, value in model.state_dict().items() if name not in model.shared}
