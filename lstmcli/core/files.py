@@ -171,7 +171,10 @@ def _remove_quietly(path: Path) -> None:
 def is_made_up(path: str | os.PathLike[str]) -> bool:
     """Whether a path leads to what the system makes up while it is read: that may have no end, or wait for
     ever, though it looks like an ordinary file."""
-    return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+    try:
+        return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def read_regular(path: Path, limit: int) -> bytes:
