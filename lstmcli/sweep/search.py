@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from lstmcli.config.load import dump_config, load_config, parse_config
 from lstmcli.config.schema import Config
@@ -30,6 +32,7 @@ from lstmcli.core.files import read_json, write_atomic, write_json_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
 from lstmcli.run.kind import kind_of
+from lstmcli.run.records import checked
 from lstmcli.run.telemetry.metrics import read_metrics
 from lstmcli.sweep.pool import RECORD_FILE, Makes, Pool, Record, Trial, make_trials, record_of
 from lstmcli.sweep.space import (
@@ -88,10 +91,23 @@ class Plan:
         write_json_atomic(folder / "tune.json", document)
 
 
+class _Record(BaseModel):
+    """`tune.json`; its config and space are checked by who reads them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    name: str
+    config: dict[str, Any]
+    space: dict[str, Any]
+    minutes: Annotated[float, Field(gt=0.0)] | None
+    trials: Annotated[int, Field(ge=1)] | None
+    jobs: Annotated[int, Field(ge=1, le=1024)]
+
+
 def load_plan(folder: Path) -> Plan:
     """The search that a directory holds. RunError if there is none."""
     try:
         found = read_json(folder / "tune.json")
+        checked(_Record, found, folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
         return Plan(**{**found, "config": config, "space": from_json(found["space"])})
     except (RunError, KeyError, TypeError, ValueError, ConfigError) as error:
