@@ -17,7 +17,6 @@ from lstmcli.inspect.finding import Finding
 from lstmcli.inspect.page import Section, folded, page, paragraph, picture, tables, text
 from lstmcli.kinds.series.trained import SeriesRun
 from lstmcli.kinds.text.trained import Run
-from lstmcli.run.directory import read_json
 from lstmcli.run.telemetry.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class Wanted:
 def write_report(run: AnyRun, path: Path, wanted: Wanted, on_progress: Progress) -> None:
     """Write the page. What cannot be made, such as an evaluation of data that are gone, is said in its
     place."""
-    manifest = read_json(run.directory.manifest_path)
+    manifest = run.record
     records = read_metrics(run.directory.metrics_path)
     sections = list(_sections(run, records, wanted, on_progress))
     made = page(run.directory.name, _facts(run, manifest, records), sections)
