@@ -16,7 +16,7 @@ from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.files import is_made_up
 from lstmcli.core.notices import notice
 from lstmcli.core.output import TextOut
-from lstmcli.run.kind import Evaluated, Progress
+from lstmcli.run.kind import Evaluated, Products, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -184,6 +184,14 @@ def _document(samples: list[Sample], seed: int) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds if seconds > 0 else 0.0,
         "seed": seed,
     }
+
+
+def products(run: Run) -> Products:
+    """Three samples for `lstm report`."""
+    length, temperature = 400, 0.7
+    made = run.generate(length=length, num=3, temperature=temperature, seed=1)
+    about = f"{length} symbols each, temperature {temperature}, seed 1"
+    return Products(about, [sample.text for sample in made])
 
 
 def read_prompt(chosen: Chosen) -> bytes | None:
