@@ -30,6 +30,7 @@ from lstmcli.cli import (
 )
 from lstmcli.cli.inspect import units, views
 from lstmcli.core.errors import LstmError
+from lstmcli.core.own_code import import_own_kinds
 from lstmcli.core.terminal import discard, make_console_expendable, sanitize, settle_console
 
 
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     _survive_any_locale()
     make_console_expendable()
     try:
+        if code := _exit_code(import_own_kinds):  # what a command can be asked for, the kinds say
+            sys.exit(code)
         app(args=arguments)
     finally:
         settle_console()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.notices import notice
 from lstmcli.core.output import TextOut
-from lstmcli.run.kind import Evaluated, Progress
+from lstmcli.run.kind import Evaluated, Products, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -183,6 +183,14 @@ def _document(samples: list[Sample], seed: int) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds if seconds > 0 else 0.0,
         "seed": seed,
     }
+
+
+def products(run: Run) -> Products:
+    """Three samples for `lstm report`."""
+    length, temperature = 400, 0.7
+    made = run.generate(length=length, num=3, temperature=temperature, seed=1)
+    about = f"{length} symbols each, temperature {temperature}, seed 1"
+    return Products(about, [sample.text for sample in made])
 
 
 def read_prompt(chosen: Chosen) -> bytes | None:
