@@ -78,8 +78,8 @@ def _config(words: list[str]) -> tuple[str, Config]:
 def _test_rates(words: list[str], plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.pictures import save_figure
     from lstmcli.core.tables import to_text
+    from lstmcli.inspect.rates import rate_test
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.sweep.rates import rate_test
 
     _, config = _config(words)
     console = Console()

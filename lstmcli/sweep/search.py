@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -187,10 +188,12 @@ class _Search:
     """Trials in a row that failed."""
 
     def __post_init__(self) -> None:
-        optuna = load_optuna()
+        self.optuna = optuna = load_optuna()
+        self.states = optuna.trial.TrialState
         self.deadline = time.monotonic() + 60.0 * self.plan.minutes if self.plan.minutes else math.inf
         self.minimised = kind_of(self.plan.config).minimised
-        numbers = sorted(int(path.stem[6:]) for path in (self.folder / "configs").glob("trial-[0-9]*.yaml"))
+        names = (path.stem.removeprefix("trial-") for path in (self.folder / "configs").glob("trial-*.yaml"))
+        numbers = sorted(int(name) for name in names if re.fullmatch("[0-9]{4,9}", name))
         self.next = numbers[-1] + 1 if numbers else 0
         self.study = optuna.create_study(
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
@@ -204,10 +207,10 @@ class _Search:
 
     def _recall(self, number: int) -> None:
         """Tell Optuna of a trial of an earlier start, or have it gone on with."""
-        from optuna.trial import create_trial
-
         trial = self._trial(number, load_config(self._config_file(number)))
-        settings = settings_of(trial.config, self.plan.space)
+        settings = own_settings(trial.config, self.plan.space)
+        if settings is None:
+            raise RunError(f"{self._config_file(number)} lies outside of the space that is searched")
         record = record_of(self.folder, trial)
         if record is None:
             self.cut_off.append((number, settings))
@@ -216,8 +219,8 @@ class _Search:
         self.done.append(outcome)
         complete = outcome.state == "complete" and outcome.loss is not None
         self.study.add_trial(
-            create_trial(
-                state=_states()["complete" if complete else "pruned"],
+            self.optuna.trial.create_trial(
+                state=self.states.COMPLETE if complete else self.states.PRUNED,
                 value=outcome.loss if complete else None,
                 params=encoded(self.plan.space, settings),
                 distributions={name: distribution(of) for name, of in self.plan.space.items()},
@@ -254,15 +257,15 @@ class _Search:
         to have nothing that goes together."""
         refused: ConfigError | None = None
         seed = random.Random(f"{self.plan.config.seed} {number}").getrandbits(32)
-        samplers = load_optuna().samplers
-        self.study.sampler = samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
+        sampler = self.optuna.samplers.TPESampler
+        self.study.sampler = sampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
         for _ in range(REFUSALS):
             asked = self.study.ask({name: distribution(of) for name, of in self.plan.space.items()})
             settings = {name: plain(of, asked.params[name]) for name, of in self.plan.space.items()}
             try:
                 return asked, with_settings(self.plan.config, settings)
             except ConfigError as error:
-                self.study.tell(asked, state=_states()["failed"])
+                self.study.tell(asked, state=self.states.FAIL)
                 refused = error
         raise ConfigError(f"the config refuses all {REFUSALS} proposals of the space, the last: {refused}")
 
@@ -294,9 +297,8 @@ class _Search:
         if outcome.state == "complete":
             self.study.tell(running.asked, outcome.loss)
         else:
-            self.study.tell(
-                running.asked, state=_states()["failed" if outcome.state == "failed" else "pruned"]
-            )
+            failed = outcome.state == "failed"
+            self.study.tell(running.asked, state=self.states.FAIL if failed else self.states.PRUNED)
         self._keep(outcome)
         self.report(outcome)
         if self.failures >= FAILURES:
@@ -322,15 +324,9 @@ class _Search:
 
 def outcome_of(number: int, record: Record, settings: dict[str, Value]) -> Outcome:
     loss = record["numbers"].get("best_loss")
+    loss = loss if loss is not None and math.isfinite(loss) else None
     state = "failed" if record["state"] == "complete" and loss is None else record["state"]
     return Outcome(number, state, loss, settings, record.get("seconds", 0.0), record["message"] or "")
-
-
-def _states() -> dict[str, Any]:
-    """Optuna's."""
-    from optuna.trial import TrialState
-
-    return {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 def distribution(of: Range | list[Value]) -> Any:

@@ -136,6 +136,16 @@ def test_damaged_files_of_a_folder_end_in_one_message(house, verb, name):
         path.write_text(text)
         refused = resumed(house, verb)
         assert refused.code in (3, 5) and "Traceback" not in refused.err, (text, refused.err)
+    if name == "configs":
+        path.write_text(whole.replace("learning_rate: ", "learning_rate: 1"))
+        assert resumed(house, verb).code == 5
+        path.write_text(whole)
+        for stray in ("trial-x.yaml", "trial-00001x.yaml", "trial-99999999999999999999.yaml"):
+            (path.parent / stray).write_text("")
+        (house.path("s") / "trial-0001" / "trial.json").write_text(
+            '{"state": "complete", "numbers": {"best_loss": NaN}, "curves": {}, "message": null}'
+        )
+        assert resumed(house, verb).code == 0
     assert set(house.path("s").glob("*/manifest.json")) == trained
     if path.suffix == ".json":
         for key in json.loads(whole):
