@@ -21,7 +21,7 @@ class RecurrentModel(nn.Module):
 
     layers: Stack
     """The stack; where a model has several, the one that stands for all where one is looked at."""
-    products: torch.dtype
+    product_dtype: torch.dtype
     """Of the matrix products; parameters stay as they are (fp32 while training)."""
     shared: Mapping[str, str] = MappingProxyType({})
     """Parameters that are another's, by name: what a checkpoint does not hold twice."""
@@ -38,7 +38,7 @@ class RecurrentModel(nn.Module):
 
     def parameter_count(self) -> int:
         """Numbers that are learned; a shared matrix counts once."""
-        return sum(p.numel() for p in self.parameters())
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 class Stack(nn.ModuleList):

@@ -1,4 +1,5 @@
-"""The training loop: evaluate, sample, save, stop?, step, log; until the budget is used."""
+"""The training loop: evaluate, sample, save, stop?, step, log; until the budget is used. At the end of the
+file stand budgets and learning rates, pure functions of how far a run is."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from functools import partial
 import torch
 
 from lstmcli.config.load import dump_config
+from lstmcli.config.schema import Train
 from lstmcli.core.errors import DivergedError
 from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.run.clock import Clock, Pulse, agree
 from lstmcli.run.hooks import Evaluation
-from lstmcli.run.schedule import learning_rate, progress
 from lstmcli.run.session import Session, check_identity
 from lstmcli.run.set_back import settle
 from lstmcli.run.signals import Ended, StopSignals
@@ -159,7 +160,7 @@ def _evaluate(session: Session, stop: StopSignals) -> bool:
         if score is None:
             return False
         numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
-        improved = _note_score(session, score.loss)
+        improved = _note_score(session, score.loss, score.final)
         for hook in session.hooks:
             stop.end(hook.on_evaluation(Evaluation(numbers.step, score.loss, score.values, improved)))
     return improved
@@ -172,16 +173,17 @@ def _same_score(session: Session, score: Score | None) -> Score | None:
     loss = math.nan if score is None else score.loss
     rows = session.ranks.exchange(float(score is None), loss)
     interrupted = any(row[0] for row in rows)
-    return None if interrupted or score is None else Score(rows[0][1], score.values)
+    return None if interrupted or score is None else score._replace(loss=rows[0][1])
 
 
-def _note_score(session: Session, loss: float) -> bool:
+def _note_score(session: Session, loss: float, final: bool) -> bool:
     numbers, train = session.state.progress, session.config.train
     if session.state.average is not None:
         session.state.average.evaluated(loss)
     if not math.isfinite(loss):
         notice(f"the validation loss is {loss} at step {numbers.step}; it is never the best")
-    improved = math.isfinite(loss) and (numbers.best_loss is None or loss < numbers.best_loss)
+    better = numbers.best_loss is None or loss < numbers.best_loss
+    improved = math.isfinite(loss) and (better or final)
     if improved:
         numbers.best_step, numbers.best_loss = numbers.step, loss
     numbers.stale_evaluations = 0 if improved else numbers.stale_evaluations + 1
@@ -244,3 +246,32 @@ def _farewell(session: Session) -> str:
         f"stopped at step {session.state.progress.step}; all is saved in {session.run.path}\n"
         f"  go on with: lstm train --resume {session.run.reference}"
     )
+
+
+def progress(train: Train, step: int, steps_per_epoch: int, seconds: float) -> float:
+    """Share of the budget that is used, 0 to 1: the largest of steps, epochs and minutes."""
+    shares = [0.0]
+    if train.max_steps is not None:
+        shares.append(step / train.max_steps)
+    if train.max_epochs is not None:
+        shares.append(step / max(1, round(train.max_epochs * steps_per_epoch)))
+    if train.max_minutes is not None:
+        shares.append(seconds / (60.0 * train.max_minutes))
+    return min(1.0, max(shares))
+
+
+def learning_rate(train: Train, step: int, done: float, plateau_drops: int) -> float:
+    """The learning rate of update number `step` (from 0) at progress `done`.
+
+    Linear warm-up, then the schedule between `learning_rate` and `final_learning_rate`.
+    """
+    high, low = train.learning_rate, train.final_learning_rate
+    if train.schedule == "linear":
+        rate = low + (high - low) * (1.0 - done)
+    elif train.schedule == "cosine":
+        rate = low + (high - low) * 0.5 * (1.0 + math.cos(math.pi * done))
+    elif train.schedule == "plateau":
+        rate = max(low, high * train.plateau_factor**plateau_drops)
+    else:
+        rate = high
+    return rate * min(1.0, (step + 1) / max(1, train.warmup_steps))

@@ -31,6 +31,7 @@ class Score(NamedTuple):
 
     loss: float
     values: dict[str, float]  # by tag
+    final: bool = False  # the run has come to what it offers in the end, whatever earlier losses were
 
 
 class Task(Protocol):
@@ -67,6 +68,10 @@ class Task(Protocol):
 
     def traces(self) -> list[Trace]:
         """What gates and states did in a part of the last window."""
+        ...
+
+    def judged(self) -> str:
+        """The part of the validation data that chooses the weights, in words; empty: all of it."""
         ...
 
     def loss_values(self, loss: float) -> dict[str, float]:

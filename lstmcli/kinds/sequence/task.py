@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lstmcli.config.schema import Config
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import Stack, StackState
 from lstmcli.kinds.files.cache import digest_of
@@ -59,7 +59,7 @@ class SequenceTask:
         """A model for sequences of up to `longest` steps; ResourceError: there is no room to train it."""
         config = self.config
         part, numbers = config.train.batch_size // ranks.size, shape.parameters(config.model)
-        check_training_room(config, numbers, part, longest, sum(config.model.sizes))
+        check_training_memory(config, numbers, part, longest, layer_values(config.model))
         self.shape = shape
         self.model = SequenceModel(config.model, shape, window=longest)
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
@@ -95,6 +95,9 @@ class SequenceTask:
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         raise NotImplementedError
+
+    def judged(self) -> str:
+        return ""
 
     def show(self, step: int, logger: Logger, console: Console) -> None:
         """The gates over a fixed sequence: the first of the first batch."""
@@ -140,6 +143,10 @@ class LabelledTask(SequenceTask):
         symbols = encoding.vocabulary.size if encoding.vocabulary is not None else 0
         shape = SequenceShape(symbols, len(encoding.columns), len(encoding.classes), False)
         self._make_model(shape, int(self.data.sequences.lengths.max()), ranks)
+
+    def judged(self) -> str:
+        most, count = self.config.evaluation.max_windows, len(self.data.splits.get("val", ()))
+        return f"{most:,} of {count:,} sequences" if most is not None and most < count else ""
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         chosen = self.data.splits["val"]

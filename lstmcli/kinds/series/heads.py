@@ -56,7 +56,6 @@ def _first(raw: Tensor, scale: Tensor) -> Tensor:
 
 def _quantile_head(levels: Sequence[float]) -> Head:
     """Pinball loss (Koenker and Bassett 1978); levels that cross are sorted in the forecast."""
-    middle = min(range(len(levels)), key=lambda k: abs(levels[k] - 0.5))
 
     def loss(raw: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
         q = raw.new_tensor(levels)
@@ -81,8 +80,18 @@ def _quantile_head(levels: Sequence[float]) -> Head:
         return torch.lerp(low.squeeze(-1), high.squeeze(-1), share)
 
     return Head(
-        "quantile", len(levels), loss, lambda raw, _: raw.sort(-1).values[..., middle], quantiles, sample
+        "quantile", len(levels), loss, lambda raw, _: _middle(raw.sort(-1).values, levels), quantiles, sample
     )
+
+
+def _middle(values: Tensor, levels: Sequence[float]) -> Tensor:
+    """The quantile at 0.5 of (..., Q), straight between its neighbours; the nearest where there is one
+    side."""
+    right = sum(level < 0.5 for level in levels)
+    if right in (0, len(levels)) or levels[right] == 0.5:
+        return values[..., min(right, len(levels) - 1)]
+    share = (0.5 - levels[right - 1]) / (levels[right] - levels[right - 1])
+    return torch.lerp(values[..., right - 1], values[..., right], share)
 
 
 def _positive(x: Tensor) -> Tensor:
@@ -116,22 +125,54 @@ def _count_loss(raw: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
 
 
 DRAWS = 400
-"""Samples behind each quantile of a distribution on whole numbers."""
+"""Samples behind each quantile of a distribution on large whole numbers."""
 AT_ONCE = 1 << 23
 """Most samples to hold."""
+COUNTED = 50.0
+"""The largest mean whose quantiles are found by counting up from 0."""
+MOST_COUNTED = 2000
 
 
-def _by_draws(raw: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
-    """Quantiles of the negative binomial by sampling, which has no inverse in closed form."""
+def _count_quantiles(raw: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+    """Quantiles of the negative binomial: the least count at which the distribution reaches the level. Where
+    the mean is large they are those of samples, always the same ones."""
     rows, scales = raw.reshape(-1, raw.shape[-1]), scale.expand(raw.shape[:-1]).reshape(-1)
+    distribution = _negative_binomial(rows.double(), scales.double())
+    found = rows.new_empty(len(rows), len(levels))
+    small = distribution.mean <= COUNTED
+    found[small] = _counted(rows[small].double(), scales[small].double(), levels).to(found)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found[~small] = _drawn(rows[~small], scales[~small], levels)
+    return (found / scales.unsqueeze(-1)).view(*raw.shape[:-1], len(levels))
+
+
+def _counted(rows: Tensor, scales: Tensor, levels: Sequence[float]) -> Tensor:
+    """(N, Q): P(k + 1) = P(k) · (k + size) / (k + 1) · p, summed up until the highest level is reached."""
+    distribution = _negative_binomial(rows, scales)
+    size, share = distribution.total_count, distribution.probs
+    chance = distribution.log_prob(torch.zeros_like(size)).exp()
+    below, q = chance.clone(), rows.new_tensor(levels)
+    found = rows.new_zeros(len(rows), len(levels))
+    for k in range(MOST_COUNTED):
+        beyond = below.unsqueeze(-1) < q
+        if not bool(beyond.any()):
+            break
+        found += beyond
+        chance = chance * (k + size) / (k + 1.0) * share
+        below = below + chance
+    return found
+
+
+def _drawn(rows: Tensor, scales: Tensor, levels: Sequence[float]) -> Tensor:
+    """(N, Q): by sampling."""
     q = rows.new_tensor(levels)
-    parts = []
+    parts = [rows.new_empty(0, len(levels))]
     for first in range(0, len(rows), AT_ONCE // DRAWS):
         chunk = slice(first, first + AT_ONCE // DRAWS)
-        each = scales[chunk]
-        samples = _negative_binomial(rows[chunk], each).sample((DRAWS,))
-        parts.append(torch.quantile(samples, q, dim=0).T / each.unsqueeze(-1))
-    return torch.cat(parts).view(*raw.shape[:-1], len(levels))
+        samples = _negative_binomial(rows[chunk], scales[chunk]).sample((DRAWS,))
+        parts.append(torch.quantile(samples, q, dim=0).T)
+    return torch.cat(parts)
 
 
 @lru_cache(maxsize=8)
@@ -197,7 +238,7 @@ HEADS = {
         2,
         _count_loss,
         lambda raw, scale: _positive(raw[..., 0]),
-        _by_draws,
+        _count_quantiles,
         lambda raw, scale: _negative_binomial(raw, scale).sample() / scale,
     ),
 }

@@ -45,7 +45,12 @@ class SeriesKind(Kind["SeriesConfig"]):
         "train.average": [None, 0.99, 0.998],
     }
 
-    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "init": verbs.INIT,
+    }
 
     makes = "Forecasts"
     topics: ClassVar = {
@@ -54,6 +59,10 @@ class SeriesKind(Kind["SeriesConfig"]):
     }
 
     def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+        if config.forecast.members == "auto":
+            from lstmcli.kinds.series.portfolio_task import PortfolioTask
+
+            return PortfolioTask(config, on_progress, ranks)
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
@@ -79,15 +88,23 @@ class SeriesKind(Kind["SeriesConfig"]):
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
 
+    def takes(self, file: Path) -> int:
+        return 2 if verbs.is_table(file) else 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.series.proposal import series_config
+
+        return series_config(file, chosen["horizon"], chosen["minutes"])
+
     def products(self, run: SeriesRun) -> Products:
         return verbs.products(run)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
-        from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
+        from lstmcli.kinds.series.task import fitted_scaler
         from lstmcli.kinds.series.windows import training_windows
 
         data = prepare_series(config.data)
         training_windows(data, config.data.context_length, config.data.horizon)
-        Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+        fitted_scaler(data, config)
         return data.summary

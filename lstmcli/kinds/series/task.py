@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -21,16 +23,22 @@ from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
-from lstmcli.kinds.series.model import SeriesModel, check_series_room, series_parameters
+from lstmcli.kinds.series.model import (
+    SeriesModel,
+    SeriesShape,
+    check_series_memory,
+    series_parameters,
+)
 from lstmcli.kinds.series.normalise import Rows
-from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.portfolio import check_portfolio
+from lstmcli.kinds.series.scaling import Scaler, check_counts
 from lstmcli.kinds.series.settings import SeriesConfig
-from lstmcli.kinds.series.table.panel import prepare_series
+from lstmcli.kinds.series.table.panel import SeriesData, prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
-from lstmcli.run.directory import read_json
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
+from lstmcli.run.records import read_listed_json
 from lstmcli.run.task import Measured, Score
 from lstmcli.run.telemetry.console import Console
 from lstmcli.run.telemetry.logger import Logger
@@ -52,27 +60,22 @@ class SeriesTask:
     ):
         check_forecast(config)
         self.config, self.ranks = config, ranks
-        data, settings = config.data, config.forecast
+        data = config.data
         self.data = prepare_series(data, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         panel = self.data.panel
-        windows = training_windows(self.data, data.context_length, data.horizon)
         part = ranks.part_of(config.train.batch_size)
-        self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
+        self.batches = self._batches(config, self.data.train_end)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling, data.context_length)
+        self.scaler = fitted_scaler(self.data, config, self._way)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
         # No later part may shape the model.
         missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
-        self.shape = series_shape(config, panel, missing)
-        numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
-        check_training_room(config, numbers, part, steps, sum(config.model.sizes) * settings.members)
-        check_series_room(config)
-        self.model = SeriesModel(config, self.shape)
+        self._check_memory(config, series_shape(config, panel, missing), part)
+        self._make(missing)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
-        self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)
         self.val = split_windows(
             self.data, "val", data.context_length, data.horizon, config.evaluation.stride
         )
@@ -84,6 +87,34 @@ class SeriesTask:
         self._pace = Pace(config)
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
+
+    @property
+    def _way(self) -> tuple[str, str]:
+        """How values are transformed and scaled before all else."""
+        return self.config.forecast.transform, self.config.forecast.scaling
+
+    def _batches(self, config: SeriesConfig, ends: npt.NDArray[np.int64]) -> SeriesBatches:
+        """The windows that a model of this config learns from, which end at `ends` (S,)."""
+        data = config.data
+        data_until = replace(self.data, train_end=ends)
+        windows = training_windows(data_until, data.context_length, data.horizon)
+        part = self.ranks.part_of(config.train.batch_size)
+        return SeriesBatches(windows, part, config.seed, self.ranks.rank, self.ranks.size)
+
+    def _check_memory(self, config: SeriesConfig, shape: SeriesShape, rows: int) -> None:
+        settings = config.forecast
+        members = settings.members if isinstance(settings.members, int) else 1
+        steps = config.data.context_length // settings.patch_length
+        width = layer_values(config.model) * members
+        check_training_memory(config, series_parameters(config, shape), rows, steps, width)
+        check_series_memory(config)
+
+    def _make(self, missing: bool) -> None:
+        """The model, and the forecaster that it makes of the table."""
+        panel = self.data.panel
+        self.shape = series_shape(self.config, panel, missing)
+        self.model = SeriesModel(self.config, self.shape)
+        self.forecaster = Forecaster(self.config, self.model, panel, self.scaler, panel.names)
 
     @cached_property
     def scales(self) -> Scales:
@@ -122,6 +153,10 @@ class SeriesTask:
 
     def loss_values(self, loss: float) -> dict[str, float]:
         return {"train/loss": loss}
+
+    def judged(self) -> str:
+        most = self.config.evaluation.max_windows
+        return f"{most:,} of {len(self.val):,} windows" if most is not None and most < len(self.val) else ""
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         found = evaluate_series(
@@ -182,7 +217,7 @@ class SeriesTask:
 
     def restore(self, folder: Path) -> None:
         path, levels = folder / "series.json", len(self.config.forecast.quantiles)
-        found = check_document(read_json(path), path, self.config.data.horizon, levels)
+        found = check_document(read_listed_json(folder, path.name), path, self.config.data.horizon, levels)
         self.forecaster.calibration = Calibration.from_json(
             found.get("calibration"), found.get("calibrated_on")
         )
@@ -228,9 +263,20 @@ class SeriesTask:
         )
 
 
+def fitted_scaler(data: SeriesData, config: SeriesConfig, way: tuple[str, str] | None = None) -> Scaler:
+    """The figures of the training part. DataError: values that the transform, the loss or a bound does not
+    fit."""
+    settings = config.forecast
+    if settings.loss == "negative-binomial":
+        check_counts(data.panel)
+    transform, scaling = way or (settings.transform, settings.scaling)
+    return Scaler.fit(data, transform, scaling, config.data.context_length, settings.lower, settings.upper)
+
+
 def check_forecast(config: SeriesConfig) -> None:
     """Settings that do not go with each other. ConfigError names them."""
     settings, data = config.forecast, config.data
+    check_portfolio(config)
     if data.context_length % settings.patch_length:
         raise ConfigError(
             f"data.context_length {data.context_length} is no multiple of forecast.patch_length "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EVAL = (
     Option("--data", "another table", Path),
     Option("--split", "val, test or train; default test"),
+    Option("--protocol", "windows (every one of the split) or gift (GIFT-Eval's); default the config's"),
     Option("--by", "a row per step or per series"),
 )
 GENERATE = (
@@ -33,16 +34,35 @@ REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "steps of windows to look inside with", int, 50_000, least=2),
 )
+INIT = (
+    Option("--horizon", "steps to forecast; default by the unit", int, least=1),
+    Option("--minutes", "what training may take; default by size", float, least=0.05),
+)
+TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FEW = 3
 """Pictures in the terminal."""
+
+
+def is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
     """Every window of a split, or of another table."""
     if chosen["by"] not in (None, "step", "series"):
         raise UsageError(f"--by {chosen['by']}: there are step and series")
-    data, split = chosen["data"], chosen["split"] or "test"
-    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress))
+    data, split, protocol = chosen["data"], chosen["split"] or "test", chosen["protocol"]
+    if protocol not in (None, "windows", "gift"):
+        raise UsageError(f"no protocol {protocol!r}", "there are windows and gift")
+    if protocol == "gift" and (data or chosen["by"] or split != "test"):
+        raise UsageError("--protocol gift scores the run's own test split: no --data, --by or other --split")
+    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress, protocol))
 
 
 def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
