@@ -10,12 +10,20 @@ run.model            # the torch module
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.version import __version__
 
 if TYPE_CHECKING:
     from lstmcli.api import Run, load, train
+
+SPIN = "1000"
+"""Turns of a thread's loop before it sleeps. GNU's OpenMP, on which torch computes, lets a thread that has
+done its part spin for milliseconds; where others want the cores, that is time taken from those it waits
+for, and two threads are a twentieth as fast as one. It is read once, when torch is loaded; what a user has set stays."""
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
 
 __all__ = ["Run", "__version__", "load", "train"]
 
