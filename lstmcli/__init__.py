@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SPIN = "1000"
 """Turns of a thread's loop before it sleeps. GNU's OpenMP, on which torch computes, lets a thread that has
 done its part spin for milliseconds; where others want the cores, that is time taken from those it waits
-for, and two threads are a twentieth as fast as one. It is read once, when torch is loaded; what a user has set stays."""
+for, and two threads are a twentieth as fast as one. It is read once, when torch is loaded; what a user has
+set stays."""
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
 
