@@ -202,9 +202,9 @@ def _sizes(symbols: int, vocabulary: int, minutes: float) -> tuple[int, int, int
     """
     embedding = 64 if vocabulary < 1000 else 128
     if symbols < 60_000:
-        return embedding, 128, 1, 0.2
+        return embedding, 128, 1, 0.3
     if symbols < 1_000_000:
-        return embedding, 256, 1, 0.25
+        return embedding, 256, 1, 0.4 if symbols < 300_000 else 0.3
     if minutes < SHORT:
         return embedding, 512, 1, 0.1
     return embedding, 512, 2, 0.2 if symbols < 20_000_000 else 0.1
