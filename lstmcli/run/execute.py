@@ -19,6 +19,7 @@ from lstmcli.core.notices import notice
 from lstmcli.run.directory import RUNS, RunDir, read_json
 from lstmcli.run.distributed import Ranks, connected
 from lstmcli.run.hooks import Hooks
+from lstmcli.run.inherit import inherit
 from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
 from lstmcli.run.own_cell import cell_of_run
@@ -51,6 +52,9 @@ class Job:
     """The run that goes on; none of the above but the config counts then."""
     which: str | None = None
     """The step to go on from: a number, `best` or `last`; None: where it stopped."""
+    ancestor: tuple[RunDir, str | None] | None = None
+    """The run with whose weights a new one begins, and the checkpoint: a step, `best` or `last`; None: the
+    best."""
     force: bool = False
     """Go on although the data have changed."""
 
@@ -134,6 +138,8 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     run = job.resumed
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
+        if job.ancestor is not None:
+            parts = replace(parts, heritage=inherit(parts.task, parts.config, *job.ancestor))
     else:
         check_same_run(load_config(run.config_path), job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
@@ -143,6 +149,7 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
         f"{parts.task.describe()}\n"
         f"on     {parts.hardware.device} in {parts.hardware.precision} "
         f"({parts.hardware.reason}), {parts.path} path"
+        + (f"\n{parts.heritage.describe()}" if parts.heritage is not None else "")
     )
     return parts
 
@@ -181,8 +188,10 @@ def _note(session: Session, state: str) -> None:
 def _numbers(session: Session) -> dict[str, Any]:
     numbers = session.state.progress
     unit = "tokens" if session.task.unit == "symbols" else session.task.unit
+    heritage = read_json(session.run.manifest_path).get("from") if session.inherited else None
     return {
         "run": session.run.name,
+        **({} if heritage is None else {"from": {k: heritage.get(k) for k in ("run", "step", "loss")}}),
         "steps": numbers.step,
         "epochs": numbers.step / session.task.steps_per_epoch,
         unit: numbers.tokens,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lstmcli.config.schema import Config
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
     from lstmcli.run.task import Task
     from lstmcli.run.trained import TrainedRun
 
@@ -65,6 +66,11 @@ class Kind:
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> TrainedRun:
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
+
+    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+        """What the axes of the model's tensors stand for, by which a run's weights find their place in
+        another one; `files`: what a checkpoint holds beside tensors. RunError: they are damaged."""
+        return {}
 
     def check(self, config: Config) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""

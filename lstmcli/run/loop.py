@@ -128,7 +128,9 @@ def _evaluation_due(session: Session, over: bool) -> bool:
     numbers, every = session.state.progress, session.config.evaluation.every
     if not session.task.has_validation or numbers.evaluated_at == numbers.step:
         return False
-    return over or (every is not None and numbers.step > 0 and numbers.step % every == 0)
+    if numbers.step == 0:  # what inherited weights are worth before anything is learned
+        return over or session.inherited
+    return over or (every is not None and numbers.step % every == 0)
 
 
 def _checkpoint_due(session: Session, seconds: float) -> bool:

@@ -42,6 +42,7 @@ from lstmcli.run.directory import (
 )
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.hooks import Hooks, Record, Screen
+from lstmcli.run.inherit import Heir, Heritage, begin_again, freeze
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
@@ -73,6 +74,7 @@ class Session:
     discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
     ranks: Ranks = ALONE
     broken_log: Callable[[], str | None] = lambda: None  # why part of the log is missing, if it is
+    inherited: bool = False  # whether it began with the weights of another run
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Parts:
     path: str
     optimizer: torch.optim.Optimizer
     ranks: Ranks = ALONE
+    heritage: Heritage | None = None  # what a new run has from another
 
     def first_state(self) -> TrainState:
         """All that the run is at step 0."""
@@ -126,6 +129,7 @@ def assemble(
     ranks.check_same(
         "config, data or arithmetic", f"{dump_config(config)} {task.fingerprint} {hardware.precision} {path}"
     )
+    freeze(task.model, train.freeze)
     task.place(hardware.device)
     task.model.products = hardware.products
     for stack in task.stacks():
@@ -176,6 +180,8 @@ def resume(
         return manifest, checkpoint
 
     manifest, checkpoint = parts.ranks.share(read)
+    if checkpoint is None:
+        begin_again(parts.task, parts.config, manifest)
     session = _session(parts, run, console, stack, checkpoint, 0 if checkpoint is None else checkpoint.step)
     _tell_differences(parts, manifest)
     if parts.ranks.first:
@@ -228,6 +234,9 @@ def _session(
         stack.callback(logger.close)
         session.hooks.insert(0, Record(logger, console))
         session.broken_log = lambda: logger.broken
+    session.inherited = "from" in read_json(run.manifest_path)
+    if session.inherited:
+        session.hooks.append(Heir(run, console, parts.ranks.first))
     return session
 
 
@@ -267,6 +276,7 @@ def _manifest(parts: Parts) -> dict[str, Any]:
         "data_fingerprint": parts.task.fingerprint,
         "data": parts.task.summary,
         **parts.task.manifest(),
+        **({} if parts.heritage is None else {"from": parts.heritage.document()}),
         **_launch(parts.ranks),
     }
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class SeriesKind(Kind):
@@ -51,6 +52,16 @@ class SeriesKind(Kind):
         from lstmcli.kinds.series.trained import SeriesRun
 
         return SeriesRun(directory, config, checkpoint)
+
+    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.series.document import check_document
+        from lstmcli.kinds.series.meanings import series_meanings
+
+        path = Path("series.json")
+        found = decode_json(files.get("series.json", "").encode(), path)
+        levels = len(config.forecast.quantiles)
+        return series_meanings(config, check_document(found, path, config.data.horizon, levels))
 
     def check(self, config: Config) -> None:
         from lstmcli.kinds.series.task import check_forecast

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.text.trained import Run
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class TextKind(Kind):
@@ -55,6 +56,20 @@ class TextKind(Kind):
         from lstmcli.kinds.text.trained import Run
 
         return Run(directory, config, checkpoint)
+
+    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.text.meanings import symbol_axis
+        from lstmcli.kinds.text.vocabulary import Vocabulary
+
+        document = decode_json(files.get("vocab.json", "").encode(), Path("vocab.json"))
+        symbols = Vocabulary.from_json(document)
+        rows = symbol_axis(symbols, "fresh")
+        return {
+            "embedding.weight": (symbol_axis(symbols, "mean"), None),
+            "head.weight": (rows, None),
+            "head.bias": (rows,),
+        }
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""
