@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from lstmcli.benchmark.compare import Shape, all_in_turn, batches, machine, our_config, our_model, train_ours
 from lstmcli.cells import BUILT_IN, find_cell
-from lstmcli.cells.base import CellClass, GatedCell, ScanCell
+from lstmcli.cells.base import CellClass, GatedCell
 from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.engine.hardware import choose_hardware
+from lstmcli.engine.layers import layer_class
 
 OWN = "own"
 LONG = 4096
@@ -78,14 +79,11 @@ def _train_library(shape: Shape, module: Any, bf16: bool, device: torch.device) 
 
 
 def products_per_symbol(cell: CellClass, shape: Shape) -> float:
-    """Floating-point operations of the matrix products per symbol, forward: the first layer's input is
-    a table look-up, so its input product is not counted; the head's is."""
-    from lstmcli.cells.cost import flops_per_step
-
-    hidden = shape.hidden
-    each = flops_per_step(cell, hidden, hidden)
-    inputs = 2.0 * len(cell.gates) * hidden * hidden if issubclass(cell, (GatedCell, ScanCell)) else 0.0
-    return shape.layers * each - inputs + 2.0 * hidden * shape.vocabulary
+    """Floating-point operations of the matrix products per symbol, forward: where the first layer's input is
+    a table look-up, its input product is not counted; the head's is."""
+    cost = layer_class(cell).cost(cell, shape.hidden, shape.hidden)
+    layers = shape.layers * cost.multiply_adds - cost.by_symbol
+    return 2.0 * (layers + shape.hidden * shape.vocabulary)
 
 
 def bench_cells(shape: Shape, rounds: int, names: list[str] | None = None) -> dict[str, Any]:

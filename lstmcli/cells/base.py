@@ -1,6 +1,6 @@
 """The contract of a cell: its equations and nothing else.
 
-Three levels. A *gated cell* writes one function of a step between two matrix products; the engine owns
+Three kinds. A *gated cell* writes one function of a step between two matrix products; the engine owns
 its weights, hoists the products out of the loop and derives the backward pass from that function. A
 *scan cell* has no recurrent product at all, so that all steps are computed at once. A *free cell* is a
 module with parameters of its own and may do anything in a step; it is slower, never wrong.
@@ -20,7 +20,18 @@ State = tuple[Tensor, ...]
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
-class GatedCell:
+class Cell:
+    """What cells of every kind have. A kind of cell is a class derived from this one, with a layer in
+    `lstmcli.engine.layers`."""
+
+    state: ClassVar[tuple[str, ...]] = ("hidden",)
+    """Names of what is carried; the first is the hidden state."""
+
+
+CellClass = type[Cell]
+
+
+class GatedCell(Cell):
     """A cell whose step works unit by unit between one input product and one recurrent product.
 
     For each gate k, the engine computes the pre-activation z_k = W_k x_t + U_k h_{t-1} + b_k and
@@ -62,7 +73,7 @@ class GatedCell:
         raise NotImplementedError
 
 
-class ScanCell:
+class ScanCell(Cell):
     """A cell whose gates see the input alone, so that its state is a linear recurrence in time:
 
         h_t = a_t * h_{t-1} + b_t
@@ -72,7 +83,6 @@ class ScanCell:
 
     gates: ClassVar[tuple[str, ...]]
     """Names of the pre-activations W_k x_t + b_k, in the order of their blocks."""
-    state: ClassVar[tuple[str, ...]] = ("hidden",)
 
     def coefficients(self, z: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """a and b of the recurrence and the activation of each gate, for all steps at once.
@@ -83,11 +93,8 @@ class ScanCell:
         raise NotImplementedError
 
 
-class FreeCell(nn.Module):
+class FreeCell(Cell, nn.Module):
     """A cell with parameters of its own: `__init__(input_size, hidden_size)` and `step`."""
-
-    state: ClassVar[tuple[str, ...]] = ("hidden",)
-    """Names of what is carried, for the statistics."""
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -110,10 +117,6 @@ class FreeCell(nn.Module):
             The output (B, H), the new state, and the gate activations by name, each (B, H).
         """
         raise NotImplementedError
-
-
-Cell = GatedCell | ScanCell | FreeCell
-CellClass = type[GatedCell] | type[ScanCell] | type[FreeCell]
 
 
 def zeros_like_state(state: State, reset: Tensor) -> State:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from lstmcli.cells.base import CellClass, FreeCell, GatedCell, ScanCell
+from lstmcli.cells.base import Cell, CellClass
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
 
@@ -41,7 +41,6 @@ BUILT_IN = {
     "projection-lstm": "lstmcli.cells.zoo.multiplicative:ProjectionLSTM",
 }
 """Every cell that comes with the tool. A further one is a class and a line here."""
-KINDS = (GatedCell, ScanCell, FreeCell)
 _instead: dict[str, CellClass] = {}
 
 
@@ -122,7 +121,7 @@ def _module_from_file(path: Path) -> ModuleType:
 
 
 def _checked(name: str, named: object, module: ModuleType, class_name: str) -> CellClass:
-    if isinstance(named, type) and issubclass(named, KINDS):
+    if isinstance(named, type) and issubclass(named, Cell):
         return named
     here = [k for k, v in vars(module).items() if isinstance(v, type) and _is_own_cell(v, module)]
     problem = "is not a GatedCell, ScanCell or FreeCell" if named is not None else "is not there"
@@ -133,7 +132,7 @@ def _checked(name: str, named: object, module: ModuleType, class_name: str) -> C
 
 
 def _is_own_cell(cell: type, module: ModuleType) -> bool:
-    return issubclass(cell, KINDS) and cell.__module__ == module.__name__
+    return issubclass(cell, Cell) and cell.__module__ == module.__name__
 
 
 def place_of(error: BaseException, file: str | None = None) -> str:

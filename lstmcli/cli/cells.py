@@ -79,14 +79,13 @@ def _row(entry: dict[str, Any]) -> list[str]:
 def _entry(name: str, cell: CellClass, speed: Speed | None = None) -> dict[str, Any]:
     from inspect import getdoc
 
-    from lstmcli.cells import GatedCell, ScanCell
-    from lstmcli.cells.cost import parameters
+    from lstmcli.engine.layers import layer_class
 
-    count = parameters(cell, WIDTH, WIDTH)
-    kinds = {"gated": GatedCell, "scan": ScanCell}
+    layer = layer_class(cell)
+    count = layer.cost(cell, WIDTH, WIDTH).parameters
     return {
         "name": name,
-        "kind": next((kind for kind, base in kinds.items() if issubclass(cell, base)), "free"),
+        "kind": layer.kind,
         "gates": list(getattr(cell, "gates", ())),
         "state": list(cell.state),
         "parameters": count,

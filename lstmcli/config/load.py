@@ -57,6 +57,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     return _build(reading, where, overrides)
 
 
+def parse_text(text: str, where: str) -> Config:
+    """The same for YAML that is in memory."""
+    return _build(read_yaml(text), where, ())
+
+
 def parse_config(document: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
     """The same for values that are parsed already; ``where`` names them in messages."""
     return _build(from_values(document), where, overrides)

@@ -77,15 +77,20 @@ def _write_all(descriptor: int, view: memoryview) -> None:
         view = view[os.write(descriptor, view[:CHUNK]) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, without which a rename may not outlive a power cut."""
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Flush to the disk what anybody has written to a file."""
+    descriptor = os.open(path, os.O_RDONLY if sys.platform != "win32" else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, without which a rename may not outlive a power cut."""
+    if sys.platform == "win32":  # folders cannot be opened there
+        return
+    sync_file(folder)
 
 
 def remove(path: Path) -> None:

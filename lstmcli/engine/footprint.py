@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lstmcli.cells.cost import parameters
 from lstmcli.cells.registry import find_cell, is_built_in
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.memory import require
+from lstmcli.engine.layers import layer_class
 
 if TYPE_CHECKING:
     from lstmcli.kinds.series.model import SeriesShape
@@ -86,6 +86,7 @@ def _layer(cell: str, inputs: int, units: int) -> int:
     if not is_built_in(cell):
         return units
     try:
-        return parameters(find_cell(cell), inputs, units)
+        found = find_cell(cell)
+        return layer_class(found).cost(found, inputs, units).parameters
     except (RuntimeError, OverflowError):  # so large that its tensors cannot even be described
         return inputs * units

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
 from lstmcli.engine.kernels.compiled import why_uncompiled
 from lstmcli.engine.kernels.product import available, cpu_says
-from lstmcli.engine.layers import GatedLayer, Layer, ScanLayer, can_fuse, is_stock_lstm
+from lstmcli.engine.layers.base import Layer, kinds_with
 from lstmcli.engine.stack import Stack
 
 COMPILE_PAYS = 5e11
@@ -99,15 +98,18 @@ def available_cores() -> int:
 def check_path(settings: Model, first: Layer) -> None:
     """ConfigError: the path that is asked for does not serve layers as the first one."""
     wanted = settings.path
-    if not isinstance(first, GatedLayer):
-        if wanted not in ("auto", first.path):
-            kind = "scan" if isinstance(first, ScanLayer) else "free"
-            raise ConfigError(f"model.path: the cell {settings.cell} is a {kind} cell: only {first.path}")
-    elif wanted == "scan" or (wanted == "fused" and not can_fuse(first)):
-        plain = wanted == "fused" and is_stock_lstm(first)
-        why = "without zoneout and recurrent_dropout" if plain else f"not {settings.cell}"
-        serves = "scan cells" if wanted == "scan" else LSTM.__name__
-        raise ConfigError(f"model.path: {wanted} serves {serves} only, {why}")
+    if wanted == "auto" or first.serves(wanted):
+        return
+    path = first.paths.get(wanted)
+    if path is None:
+        serves = " and ".join(kinds_with(wanted)) + " cells only"
+        why = f"not {settings.cell}, which is a {first.kind} cell: {' or '.join(first.known_paths)}"
+    else:
+        other = path.cell is not None and type(first.cell) is not path.cell
+        serves = f"{type(first.cell).__name__ if path.cell is None else path.cell.__name__} only"
+        unknown = " and ".join(sorted(first.drops.used - path.knows))
+        why = f"not {settings.cell}" if other else f"without {unknown}"
+    raise ConfigError(f"model.path: {wanted} serves {serves}, {why}")
 
 
 def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardware) -> str:
@@ -121,13 +123,13 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
     fused. On CUDA cuDNN is ahead.
     """
     check_path(config.model, first)
-    if not isinstance(first, GatedLayer):
-        return first.path
-    wanted = config.model.path
-    if wanted != "auto":
-        return wanted
-    if not can_fuse(first) or config.model.recompute:
-        return "engine"
+    if config.model.path != "auto":
+        return config.model.path
+    quickest, *others = first.known_paths
+    if quickest != "fused":
+        return quickest
+    if config.model.recompute:  # the library keeps everything
+        return others[0]
     if hardware.device.type != "cpu" or not _long_run(config, parameters):
         return "fused"
     if missing := why_uncompiled(hardware.device):
@@ -138,21 +140,18 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
 
 def path_for_one_use(layers: Stack) -> str:
     """The quickest path to evaluate a model with."""
-    first = layers.layers[0]
-    if isinstance(first, GatedLayer):
-        return "fused" if can_fuse(first) else "engine"
-    return first.path
+    return layers.layers[0].known_paths[0]
 
 
 def set_path(layers: Stack, path: str, compiled: bool | None = None) -> None:
-    """Put every layer on `path`; the engine is compiled where there is a compiler for it."""
+    """Put every layer on `path`; it is compiled, if it can be, where there is a compiler for it."""
     for layer in layers.layers:
         layer.path = path
-        if isinstance(layer, GatedLayer) and path == "engine":
-            layer.compiled = can_compile(layer.weight_hh.device) if compiled is None else compiled
+        if layer.paths[path].compiled:
+            device = next(layer.parameters()).device
+            layer.compiled = can_compile(device) if compiled is None else compiled
             if compiled is None and not layer.compiled:
-                why = why_uncompiled(layer.weight_hh.device)
-                notice(f"{why}: the recurrence runs uncompiled, two to five times slower")
+                notice(f"{why_uncompiled(device)}: the recurrence runs uncompiled, two to five times slower")
 
 
 def can_compile(device: torch.device) -> bool:
@@ -168,8 +167,7 @@ def wait(device: torch.device) -> None:
 
 def needs_compiling(layers: Stack) -> bool:
     """Whether a first step must be made that no budget of minutes should pay for."""
-    first = layers.layers[0]
-    return isinstance(first, GatedLayer) and first.path == "engine" and first.compiled
+    return layers.layers[0].needs_compiling
 
 
 def _long_run(config: Config, parameters: int) -> bool:

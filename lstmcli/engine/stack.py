@@ -8,11 +8,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from lstmcli.cells.base import CellClass, FreeCell, ScanCell, State, zeros_like_state
+from lstmcli.cells.base import CellClass, State, zeros_like_state
 from lstmcli.config.schema import Model
-from lstmcli.core.errors import ConfigError
 from lstmcli.engine.dropout import dropout
-from lstmcli.engine.layers import Layer, Regularization, Start, Trace, make_layers
+from lstmcli.engine.layers import Layer, Start, Trace, layer_class
 
 StackState = tuple[State, ...]
 
@@ -26,6 +25,16 @@ class RecurrentModel(nn.Module):
     """Of the matrix products; parameters stay as they are (fp32 while training)."""
     shared: Mapping[str, str] = MappingProxyType({})
     """Parameters that are another's, by name: what a checkpoint does not hold twice."""
+
+    def former_names(self) -> dict[str, str]:
+        """Of each parameter that a checkpoint of format 1 calls otherwise: its name there, and its name
+        here."""
+        return {
+            f"{place}.{old}": f"{place}.{new}"
+            for place, layer in self.named_modules()
+            if isinstance(layer, Layer)
+            for old, new in layer.former_names().items()
+        }
 
     def parameter_count(self) -> int:
         """Numbers that are learned; a shared matrix counts once."""
@@ -41,9 +50,9 @@ class Stack(nn.ModuleList):
     def __init__(self, settings: Model, cell_class: CellClass, input_size: int, window: int = 100):
         super().__init__()
         self.settings = settings
-        drops = _regularization(settings, cell_class)
-        sizes = settings.sizes
-        self.extend(make_layers(cell_class, list(zip([input_size, *sizes], sizes, strict=False)), drops))
+        kind, sizes = layer_class(cell_class), settings.sizes
+        drops = kind.regularization(settings, cell_class)
+        self.extend(kind.make(cell_class, list(zip([input_size, *sizes], sizes, strict=False)), drops))
         self._start = Start(
             settings.recurrent_init, settings.forget_bias, settings.chrono_steps or max(3, window)
         )
@@ -98,29 +107,6 @@ class Stack(nn.ModuleList):
     def _add(self, outputs: Tensor, below: Tensor) -> Tensor:
         """The residual connection, from the second layer on (the first one's input is no hidden state)."""
         return outputs + below if self.settings.residual and outputs.shape == below.shape else outputs
-
-
-def _regularization(settings: Model, cell_class: CellClass) -> Regularization:
-    given = settings.zoneout
-    asked = {"weight_drop": settings.weight_drop, "recurrent_dropout": settings.recurrent_dropout}
-    asked["zoneout"] = max(given) if isinstance(given, list) else given
-    if issubclass(cell_class, (FreeCell, ScanCell)):
-        if named := [f"model.{name}" for name, rate in asked.items() if rate]:
-            kind = "free cell" if issubclass(cell_class, FreeCell) else "scan cell"
-            raise ConfigError(
-                f"{', '.join(named)}: {settings.cell} is a {kind}, whose recurrence is its own",
-                "set it to 0, or choose a gated cell (`lstm cells` lists them)",
-            )
-        return Regularization()
-    count = len(cell_class.state)
-    if isinstance(given, list) and len(given) != count:
-        raise ConfigError(f"model.zoneout: {len(given)} rates for the {count} states of {settings.cell}")
-    may = cell_class.zoneout_states or cell_class.state
-    rates = tuple(given) if isinstance(given, list) else tuple(given * (s in may) for s in cell_class.state)
-    if any(rate and s not in may for rate, s in zip(rates, cell_class.state, strict=True)):
-        raise ConfigError(f"model.zoneout: {settings.cell} allows it for {', '.join(may)} only")
-    zoneout = rates if any(rates) else ()
-    return Regularization(settings.weight_drop, settings.recurrent_dropout, zoneout)
 
 
 def detach(state: StackState) -> StackState:

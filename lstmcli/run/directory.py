@@ -19,14 +19,14 @@ import re
 import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from lstmcli.core.errors import ResourceError, RunError, UsageError
 from lstmcli.core.files import name_problem, read_json, sync_folder, write_atomic, write_json_atomic
-from lstmcli.core.locking import hold, is_held
+from lstmcli.core.locking import Hold, hold, is_held
 from lstmcli.run.checkpoint.manifest import checkpoints, read_document
 
 __all__ = [
@@ -236,6 +236,16 @@ def _runs(root: Path) -> list[RunDir]:
     return []
 
 
+def created_now(root: Path) -> str:
+    """The time for a new run's manifest: now, or just after the newest run there is, so that the order of
+    runs is the order in which they were made though the clock was set back."""
+    now = datetime.now(UTC)
+    newest = max((_created(run) for run in _runs(root) if run.manifest_path.exists()), default=0.0)
+    with suppress(OverflowError, OSError, ValueError):  # a time that no calendar holds orders nothing
+        now = max(now, datetime.fromtimestamp(newest, UTC) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
+
+
 def _created(run: RunDir) -> float:
     """Seconds since 1970."""
     with suppress(RunError, LookupError, ValueError, TypeError, AttributeError, OverflowError):
@@ -262,7 +272,7 @@ def split_reference(text: str) -> tuple[str, str | None]:
     return run, step
 
 
-def lock(run: RunDir) -> AbstractContextManager[None]:
+def lock(run: RunDir) -> AbstractContextManager[Hold]:
     """Keep every other process from training in `run` while the context lasts.
 
     Entering it raises ResourceError, naming the process, when another one has the lock.

@@ -182,7 +182,7 @@ def _train(session: Session, console: Console) -> Outcome:
 
 def _note(session: Session, state: str) -> None:
     if session.ranks.first:
-        set_run_state(session.run, state)
+        set_run_state(session, state)
 
 
 def _numbers(session: Session) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Record(Hooks):
         self.logger.flush()
 
     def on_saving(self, step: int) -> None:
-        self.logger.flush()  # a resume expects the log of all steps up to the checkpoint
+        self.logger.sync()  # a resume expects the log of all steps up to the checkpoint
 
 
 class Screen(Hooks):

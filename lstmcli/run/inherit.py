@@ -64,6 +64,7 @@ class Heritage:
     run: str
     path: str
     step: int
+    id: str | None  # of that run, whatever its directory is called
     weights: str  # the SHA-256 of the file that they were read from
     taken: int = 0  # numbers that were taken over
     kept: dict[str, int] = field(default_factory=dict)  # symbols and the like, by noun
@@ -74,7 +75,7 @@ class Heritage:
 
     def document(self) -> dict[str, Any]:
         counted = {"kept": self.kept, "new": _counts(self.new), "lost": _counts(self.lost)}
-        plain = {k: getattr(self, k) for k in ("run", "path", "step", "weights", "taken")}
+        plain = {k: getattr(self, k) for k in ("run", "path", "id", "step", "weights", "taken")}
         return plain | {k: v for k, v in counted.items() if v} | {
             k: v for k in ("anew", "ancestors") if (v := getattr(self, k))
         }  # fmt: skip
@@ -114,8 +115,9 @@ def inherit(
     snapshot = read_checkpoint(checkpoint, tensors="model")
     stored = checkpoint / "config.yaml"
     theirs = load_config(stored if stored.exists() else source.config_path)
-    heritage = Heritage(source.name, str(source.path.resolve()), snapshot.step, weights)
-    heritage.ancestors = _ancestors(source)
+    told = read_json(source.manifest_path)
+    heritage = Heritage(source.name, str(source.path.resolve()), snapshot.step, told.get("id"), weights)
+    heritage.ancestors = _ancestors(told)
     old = Old(_tensors(snapshot, task.model, same_cell(theirs, config)), meanings_of(theirs, snapshot.files))
     begun_anew = {} if same_cell(theirs, config) else _other_cell(task.model, theirs, config)
     transplant(task.model, meanings_of(config, task.files()), old, heritage, begun_anew)
@@ -155,11 +157,11 @@ def _tensors(snapshot: Snapshot, model: RecurrentModel, renamed: bool) -> dict[s
     return {k.removeprefix("model."): v for k, v in found.items() if k.startswith("model.")}
 
 
-def _ancestors(source: RunDir) -> list[dict[str, Any]]:
-    found = read_json(source.manifest_path).get("from")
+def _ancestors(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = manifest.get("from")
     if not isinstance(found, dict):
         return []
-    return [{k: found.get(k) for k in ("run", "step", "weights")}, *found.get("ancestors", [])]
+    return [{k: found.get(k) for k in ("run", "id", "step", "weights")}, *found.get("ancestors", [])]
 
 
 def _other_cell(model: RecurrentModel, theirs: Config, ours: Config) -> dict[str, str]:

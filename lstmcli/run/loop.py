@@ -14,10 +14,10 @@ from lstmcli.config.load import dump_config
 from lstmcli.core.errors import DivergedError
 from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
-from lstmcli.run.clock import Clock, agree
+from lstmcli.run.clock import Clock, Pulse, agree
 from lstmcli.run.hooks import Evaluation
 from lstmcli.run.schedule import learning_rate, progress
-from lstmcli.run.session import Session
+from lstmcli.run.session import Session, check_identity
 from lstmcli.run.set_back import settle
 from lstmcli.run.signals import Ended, StopSignals
 from lstmcli.run.state import seed_step
@@ -35,8 +35,12 @@ def train(session: Session, stop: StopSignals) -> None:
         DivergedError: a loss or gradient is not finite; nothing was updated with it.
         Interrupted, Terminated: asked to stop; the state is saved.
     """
+    with Pulse() as pulse:
+        _train(session, stop, Clock(session.state.progress.seconds, time.perf_counter(), pulse))
+
+
+def _train(session: Session, stop: StopSignals, clock: Clock) -> None:
     state = session.state
-    clock = Clock(state.progress.seconds, time.perf_counter())
     saved = _mark(session) if session.resumed_from is not None else None
     interval = _Interval(state.progress.tokens, clock.seconds())
     saved_at = clock.seconds()
@@ -219,6 +223,7 @@ def _save(session: Session, clock: Clock) -> None:
     carried = session.ranks.gathered(state.carried)
     if not session.ranks.first:
         return
+    check_identity(session)
     state.progress.seconds = clock.seconds()
     for hook in session.hooks:
         hook.on_saving(state.progress.step)

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lstmcli.cells.base import CellClass
-from lstmcli.cells.registry import KINDS, comes_with_the_tool, instead, is_built_in, place_of
+from lstmcli.cells.base import Cell, CellClass
+from lstmcli.cells.registry import comes_with_the_tool, instead, is_built_in, place_of
 from lstmcli.cells.trust import is_allowed, is_remembered, module_files, original_of, remember
 from lstmcli.core.errors import RunError
 from lstmcli.core.files import decode_json
@@ -172,7 +172,7 @@ def _import(files: dict[str, str], record: dict[str, str], path: Path) -> CellCl
             f"the run's own copy of its cell cannot be imported: {place_of(error)}",
             f"put {record['origin']} back as it was, and what it imports",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, KINDS)):
+    if not (isinstance(found, type) and issubclass(found, Cell)):
         raise RunError(f"{path}: the class {record['class']} is no cell")
     _loaded[module.__name__] = files
     return found

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from lstmcli.config.load import dump_config
+from lstmcli.config.load import dump_config, parse_text
 from lstmcli.config.schema import Config
-from lstmcli.core.errors import DataError, LstmError, RunError
+from lstmcli.core.errors import DataError, LstmError, ResourceError, RunError
+from lstmcli.core.locking import Hold
 from lstmcli.core.notices import notice
 from lstmcli.core.terminal import console_lost
 from lstmcli.engine.hardware import (
@@ -35,6 +36,7 @@ from lstmcli.run.directory import (
     RunDir,
     check_unbegun,
     create_run,
+    created_now,
     lock,
     read_json,
     write_atomic,
@@ -58,6 +60,13 @@ DEFAULT_EPOCHS = 20.0
 WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
 
 
+class Identity(NamedTuple):
+    """What the directory of a run is known by while it trains."""
+
+    hold: Hold
+    id: str
+
+
 @dataclass
 class Session:
     """What the loop works with. Only `state` changes."""
@@ -73,6 +82,7 @@ class Session:
     resumed_from: int | None = None
     discarded: bool = False  # what lay beyond the checkpoint resumed from is gone
     ranks: Ranks = ALONE
+    identity: Identity | None = None  # in the process that writes
     broken_log: Callable[[], str | None] = lambda: None  # why part of the log is missing, if it is
     inherited: bool = False  # whether it began with the weights of another run
 
@@ -147,16 +157,20 @@ def start(
 ) -> Session:
     """A new run: its directory in `root`, and the state at step 0."""
 
+    known: list[Identity] = []
+
     def make() -> RunDir:
         run = create_run(config_name, run_name, root)
-        stack.enter_context(lock(run))
+        held = stack.enter_context(lock(run))
         check_unbegun(run)
         _write_config(run, parts.config)
-        write_json_atomic(run.manifest_path, _manifest(parts))
+        manifest = _manifest(parts, root)
+        write_json_atomic(run.manifest_path, manifest)
+        known.append(Identity(held, manifest["id"]))
         note_own_cell(parts.task.files())
         return run
 
-    return _session(parts, parts.ranks.share(make), console, stack)
+    return _session(parts, parts.ranks.share(make), console, stack, known)
 
 
 def resume(
@@ -165,13 +179,17 @@ def resume(
     """The run again, exactly where the checkpoint `which` (default: the last of its course) left it. One
     that was stopped before its first checkpoint begins at step 0: there it is a function of its config."""
 
+    known: list[Identity] = []
+
     def read() -> tuple[dict[str, Any], Snapshot | None]:
-        stack.enter_context(lock(run))
-        manifest = read_json(run.manifest_path)
+        held = stack.enter_context(lock(run))
+        manifest = {"id": _new_id()} | read_json(run.manifest_path)
+        known.append(Identity(held, manifest["id"]))
         _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)
-        if folder is not None:
+        if folder is not None and checkpoint is not None:
+            _check_own(checkpoint, folder, parts.config)
             parts.task.restore(folder)
         step = 0 if checkpoint is None else checkpoint.step
         manifest = set_back(run, manifest, step) | _launch(parts.ranks)
@@ -182,7 +200,8 @@ def resume(
     manifest, checkpoint = parts.ranks.share(read)
     if checkpoint is None:
         begin_again(parts.task, parts.config, manifest)
-    session = _session(parts, run, console, stack, checkpoint, 0 if checkpoint is None else checkpoint.step)
+    step = 0 if checkpoint is None else checkpoint.step
+    session = _session(parts, run, console, stack, known, checkpoint, step)
     _tell_differences(parts, manifest)
     if parts.ranks.first:
         _write_config(run, parts.config)  # a longer budget holds for the next resume, too
@@ -212,6 +231,7 @@ def _session(
     run: RunDir,
     console: Console,
     stack: ExitStack,
+    known: list[Identity],
     checkpoint: Snapshot | None = None,
     logged_to: int | None = None,
 ) -> Session:
@@ -226,7 +246,7 @@ def _session(
     objective = parts.ranks.together(model, parts.task.loss) or parts.task.loss
     session = Session(
         parts.config, run, parts.task, parts.hardware, parts.path, state, objective, [Screen(console)], step,
-        ranks=parts.ranks,
+        ranks=parts.ranks, identity=known[0] if known else None,
     )  # fmt: skip
     if parts.ranks.first:
         evaluated = state.progress.evaluated_at == logged_to
@@ -252,9 +272,48 @@ def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
     notice("the data have changed since this run began; going on by --force")
 
 
-def _manifest(parts: Parts) -> dict[str, Any]:
+def _new_id() -> str:
+    """What tells a run from every other one, whatever their directories are called."""
+    return uuid.uuid4().hex
+
+
+def check_identity(session: Session) -> None:
+    """Before anything is written into the run's directory: it is still there, it is still locked, and it is
+    this run's. ResourceError if another one was put in its place."""
+    if session.identity is None:
+        return
+    problem = session.identity.hold.problem() or _other_run(session.run, session.identity.id)
+    if problem is not None:
+        raise ResourceError(
+            f"cannot save checkpoint of step {session.state.progress.step}: {problem}",
+            "nothing was written there; go on from the last checkpoint by lstm train --resume",
+        )
+
+
+def _other_run(run: RunDir, own: str) -> str | None:
+    try:
+        found = read_json(run.manifest_path).get("id")
+    except RunError:  # damaged, which is no other run's
+        return None
+    return None if found == own else f"{run.path} holds another run"
+
+
+def _check_own(checkpoint: Snapshot, folder: Path, config: Config) -> None:
+    """RunError if a checkpoint's own config is not that of the run whose directory it lies in."""
+    if (text := checkpoint.files.get("config.yaml")) is None:
+        return
+    try:
+        check_same_run(parse_text(text, str(folder / "config.yaml")), config)
+    except RunError as error:
+        raise RunError(
+            f"checkpoint {folder} is of another run: {error.message}", "take it out of this run's checkpoints"
+        ) from None
+
+
+def _manifest(parts: Parts, root: Path) -> dict[str, Any]:
     return {
-        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "id": _new_id(),
+        "created": created_now(root),
         "state": "running",
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {
@@ -281,14 +340,15 @@ def _manifest(parts: Parts) -> dict[str, Any]:
     }
 
 
-def set_run_state(run: RunDir, state: str) -> None:
+def set_run_state(session: Session, state: str) -> None:
     """Note in the manifest how the run stands: running, complete, interrupted, diverged, failed; and, as
     `console_lost`, why part of what it said reached nobody.
 
     What keeps it from being written is told, but must not hide how the run ended.
     """
-    lost = {"console_lost": reason} if (reason := console_lost()) else {}
+    run, lost = session.run, {"console_lost": reason} if (reason := console_lost()) else {}
     try:
+        check_identity(session)
         manifest = read_json(run.manifest_path)
         if manifest.get("state") != state or lost:
             write_json_atomic(run.manifest_path, manifest | {"state": state} | lost)

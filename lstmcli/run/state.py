@@ -17,7 +17,6 @@ from torch import Tensor
 
 from lstmcli.core.errors import RunError
 from lstmcli.core.notices import notice
-from lstmcli.engine.layers import former_names
 from lstmcli.engine.stack import RecurrentModel, StackState
 from lstmcli.run.average import Average
 from lstmcli.run.checkpoint.store import Snapshot, check_tensors
@@ -113,7 +112,7 @@ def _own_tensors(model: RecurrentModel) -> dict[str, Tensor]:
 def tensors_of(checkpoint: Snapshot, model: RecurrentModel) -> dict[str, Any]:
     """A checkpoint's tensors under the names that the model has for them. One of an older format computes
     what it computed when it was trained; that is said once."""
-    former = former_names(model) if checkpoint.format_version < 2 else {}
+    former = model.former_names() if checkpoint.format_version < 2 else {}
     if not former:
         return checkpoint.tensors
     notice(

@@ -74,6 +74,25 @@ def change(lab, name, **values):
             (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def test_a_run_without_a_checkpoint_runs_the_cell_that_it_began_with_and_no_other(
+    made, monkeypatch, tmp_path
+):
+    """It has no copy of its cell: what was noted when it began decides."""
+    shutil.rmtree(made.path("r") / "checkpoints")
+    again = made.lstm("train", "--resume", "r")
+    assert again.code == 0 and "begins again" in again.err and ran(made)
+    shutil.rmtree(made.path("r") / "checkpoints")
+    (made.folder / "ran.txt").unlink()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_STATE_HOME", str(tmp_path))
+        refused = made.lstm("train", "--resume", "r")
+        assert refused.code == 5 and "--trust" in refused.err and not ran(made)
+    (made.folder / "mine.py").write_text(CELL + "# another\n")
+    refused = made.lstm("train", "--resume", "r")
+    assert refused.code == 5 and "--trust" in refused.err and not ran(made)
+    assert made.lstm("train", "--resume", "r", "--trust").code == 0 and ran(made)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_code_that_came_with_a_run_is_refused_until_it_is_trusted(stranger, verb):
     (stranger.folder / "mine.py").unlink()

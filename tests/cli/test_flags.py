@@ -8,7 +8,7 @@ from lstmcli.cli.app import app
 
 HELP = ["--help", "-h"]
 FLAGS = {
-    "train": ["words", "--run", "--resume", "--force", "--trust", "--dry-run", "--json"],
+    "train": ["words", "--run", "--resume", "--from", "--force", "--trust", "--dry-run", "--json"],
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
         *("--stop", "--clamp", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot"),

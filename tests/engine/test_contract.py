@@ -15,10 +15,11 @@ import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.config.schema import Model
-from lstmcli.engine import layers, stack
+from lstmcli.engine import stack
 from lstmcli.engine.checks.reference import step_by_step
 from lstmcli.engine.hardware import set_path
 from lstmcli.engine.kernels.compiled import compiler_available
+from lstmcli.engine.layers import gated
 from lstmcli.engine.measures.unrolled import differentiable, flatten, pull_back, unroll
 from lstmcli.kinds.text import model as text
 from lstmcli.kinds.text.decoder import TorchDecoder
@@ -122,9 +123,9 @@ def plain_layer(layer, p, x, state, settings, tapes, training):
     rates = zoneout_rates(settings, cell) if gated else [0.0] * len(state)
     weight = p.get("weight_hh")
     if training and settings.weight_drop and gated:
-        weight = weight * tapes["layers"].take()
-    mask = tapes["layers"].take() if training and settings.recurrent_dropout and gated else 1.0
-    held = [tapes["layers"].take() if training and rate else None for rate in rates]
+        weight = weight * tapes["gated"].take()
+    mask = tapes["gated"].take() if training and settings.recurrent_dropout and gated else 1.0
+    held = [tapes["gated"].take() if training and rate else None for rate in rates]
     names, size = cell.gates, layer.hidden_size
     for t in range(steps):
         if hasattr(cell, "step"):
@@ -237,7 +238,7 @@ def leaves(state):
 def recorded(monkeypatch):
     """From now on: what layers, stack and model draw, each on a tape of its own."""
     tapes = {}
-    for module in (layers, stack, text):
+    for module in (gated, stack, text):
         tape = tapes[module.__name__.rpartition(".")[2]] = Tape()
         monkeypatch.setattr(module, "dropout", tape.dropout)
         if hasattr(module, "chosen"):

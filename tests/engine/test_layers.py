@@ -208,7 +208,7 @@ def test_symbols_by_table_are_symbols_by_embedding(path):
 def test_a_large_vocabulary_does_not_go_by_table(monkeypatch):
     layer, _, state, _ = make_case()
     layer.path = "engine"
-    monkeypatch.setattr("lstmcli.engine.layers.look_up", None)
+    monkeypatch.setattr("lstmcli.engine.layers.gated.look_up", None)
     embedding = torch.randn(100, IN, dtype=torch.float64)
     ids = torch.randint(0, 100, (T, B))
     expected, _ = layer(embedding[ids], state)

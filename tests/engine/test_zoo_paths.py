@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import FreeCell, GatedCell, ScanCell, zeros_like_state
-from lstmcli.engine import layers, pointwise
+from lstmcli.engine import pointwise
 from lstmcli.engine.dropout import chosen, dropout
 from lstmcli.engine.kernels.compiled import compiler_available
-from lstmcli.engine.layers import GatedLayer, Regularization, Start, make_layers
+from lstmcli.engine.layers import GatedLayer, Regularization, Start, base, gated, make_layers
 from lstmcli.engine.pointwise import Drops, pointwise_pair
 from lstmcli.engine.recurrence import run_engine
 
@@ -335,13 +335,14 @@ def test_recomputing_saves_memory(name, monkeypatch):
     (layer,) = make_layers(find_cell(name), [(WIDTH, H)], Regularization())
     layer.reset_parameters(Start())
     layer.path = "engine" if isinstance(layer, GatedLayer) else layer.path
-    x, parts, checkpoint = torch.randn(256, B, WIDTH), [], layers.checkpoint
+    x, parts, checkpoint = torch.randn(256, B, WIDTH), [], base.checkpoint
 
     def measured(run, *given, **options):
         parts.append(saved_bytes(lambda: run(*given)))
         return checkpoint(run, *given, **options)
 
-    monkeypatch.setattr(layers, "checkpoint", measured)
+    for module in (base, gated):
+        monkeypatch.setattr(module, "checkpoint", measured)
     whole = saved_bytes(lambda: layer(x, layer.initial_state(B)))
     layer.recompute = True
     kept = saved_bytes(lambda: layer(x, layer.initial_state(B)))

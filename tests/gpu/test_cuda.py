@@ -5,7 +5,7 @@ import torch
 
 from lstmcli.cells import BUILT_IN, find_cell
 from lstmcli.cells.base import GatedCell
-from lstmcli.engine.layers import GatedLayer, Start, is_stock_lstm, make_layers
+from lstmcli.engine.layers import GatedLayer, Start, make_layers
 from lstmcli.engine.layers import Regularization as Drops
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -37,7 +37,7 @@ def test_every_cell_computes_on_cuda_what_it_computes_on_the_cpu(name):
     expected = run(layer, x, state, weight)
     layer.cuda()
     paths = ["loop", "engine"] if issubclass(find_cell(name), GatedCell) else [layer.path]
-    paths += ["fused"] if is_stock_lstm(layer) else []
+    paths += ["fused"] if layer.serves("fused") else []
     for path in paths:
         layer.path = path
         close(run(layer, x.cuda(), tuple(s.cuda() for s in state), weight.cuda()), expected, 1e-9)

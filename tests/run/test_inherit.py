@@ -19,7 +19,7 @@ LOOP = "lstmcli.run.loop"
 
 
 def heritage():
-    return Heritage("old", "/runs/old", 10, "0" * 64)
+    return Heritage("old", "/runs/old", 10, None, "0" * 64)
 
 
 def text_model(size, seed, **settings):

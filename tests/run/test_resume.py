@@ -239,13 +239,11 @@ def test_a_checkpoint_is_never_ahead_of_the_log(lab, monkeypatch):
     from lstmcli.run.telemetry.logger import Logger
 
     calls = []
-    flush, save = Logger.flush, loop.save_checkpoint
-    monkeypatch.setattr(Logger, "flush", lambda self: (calls.append("flush"), flush(self))[1])
+    sync, save = Logger.sync, loop.save_checkpoint
+    monkeypatch.setattr(Logger, "sync", lambda self: (calls.append("sync"), sync(self))[1])
     monkeypatch.setattr(loop, "save_checkpoint", lambda *a: (calls.append("save"), save(*a))[1])
     lab.train("logged", "evaluation.every=null", "train.max_steps=10", "checkpoint.every=5")
-    assert calls[0] == "flush" and all(
-        before == "flush" for before, call in pairwise(calls) if call == "save"
-    )
+    assert calls[0] == "sync" and all(before == "sync" for before, call in pairwise(calls) if call == "save")
 
 
 FORMER = """

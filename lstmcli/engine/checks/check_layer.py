@@ -23,7 +23,7 @@ from lstmcli.engine.checks.reference import (
     step_by_step,
 )
 from lstmcli.engine.kernels.compiled import compiler_available
-from lstmcli.engine.layers import GatedLayer, Layer, can_fuse
+from lstmcli.engine.layers import Layer
 from lstmcli.engine.pointwise import Drops, pointwise_pair
 
 STEPS = 12
@@ -35,13 +35,12 @@ Check = Callable[[Subject], Passed]
 def paths(subject: Subject) -> dict[str, Check]:
     """A check for each way to compute a layer of this cell."""
     layer = subject.layer()
-    if not isinstance(layer, GatedLayer):
-        return {f"path {layer.path}": partial(path, way=layer.path)}
-    checks: dict[str, Check] = {"path loop": partial(path, way="loop")}
-    if can_fuse(layer):
-        checks["path fused"] = partial(path, way="fused")
-    checks["path engine"] = partial(path, way="engine")
-    return checks | {"path engine, compiled": compiled}
+    checks: dict[str, Check] = {}
+    for way in reversed(layer.known_paths):
+        checks[f"path {way}"] = partial(path, way=way)
+        if layer.paths[way].compiled:
+            checks[f"path {way}, compiled"] = partial(compiled, way=way)
+    return checks
 
 
 def path(subject: Subject, way: str, compiled: bool = False) -> Passed:
@@ -61,10 +60,10 @@ def path(subject: Subject, way: str, compiled: bool = False) -> Passed:
     return Passed("as one step after the other, gradients too")
 
 
-def compiled(subject: Subject) -> Passed:
+def compiled(subject: Subject, way: str) -> Passed:
     if not compiler_available():
         return Passed("no compiler here, runs uncompiled", warning=True)
-    return path(subject, "engine", compiled=True)
+    return path(subject, way, compiled=True)
 
 
 def _compiles(layer: Layer, x: Tensor, state: State) -> bool:

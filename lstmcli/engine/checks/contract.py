@@ -34,7 +34,9 @@ def _step(cell_class: CellClass, input_size: int, hidden_size: int) -> str | Non
     if problem := _names("gates", getattr(cell_class, "gates", ()), least=1):
         return problem
     cell = cell_class()
-    return _scan_steps(cell, hidden_size) if isinstance(cell, ScanCell) else _gated_step(cell, hidden_size)
+    if isinstance(cell, GatedCell):
+        return _gated_step(cell, hidden_size)
+    return _scan_steps(cell, hidden_size)  # type: ignore[arg-type]
 
 
 def _free_step(cell: FreeCell, input_size: int, hidden_size: int) -> str | None:

@@ -12,7 +12,7 @@ import torch
 from lstmcli.cells.base import CellClass
 from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.engine.hardware import Hardware, can_compile, choose_hardware, wait
-from lstmcli.engine.layers import GatedLayer, Layer, Regularization, Start, can_fuse, make_layers
+from lstmcli.engine.layers import Layer, Regularization, Start, make_layers
 
 HIDDEN, BATCH, STEPS = 256, 32, 64
 STOCK = "lstm"
@@ -57,9 +57,8 @@ def _layer(cell_class: CellClass, hardware: Hardware) -> Layer:
     """A layer on the path that a long run would take."""
     layer = make_layers(cell_class, [(HIDDEN, HIDDEN)], Regularization())[0]
     layer.reset_parameters(Start())
-    if isinstance(layer, GatedLayer):
-        layer.path = "fused" if can_fuse(layer) else "engine"
-        layer.compiled = can_compile(hardware.device)
+    layer.path = layer.known_paths[0]
+    layer.compiled = can_compile(hardware.device)
     return layer.to(hardware.device)
 
 

@@ -7,7 +7,7 @@ any state is a chain of small backward passes. Everything is computed as in eval
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,14 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lstmcli.cells.base import State
-from lstmcli.engine.layers import FreeLayer, GatedLayer, Layer, ScanLayer
-from lstmcli.engine.pointwise import Drops, pointwise_pair
+from lstmcli.engine.layers import Multiply
 from lstmcli.engine.products import Product, repeated_product
 from lstmcli.engine.stack import Stack, StackState
-
-Multiply = Callable[[Tensor, Tensor], Tensor]
-"""x (B, K) and a weight (N, K) -> x weightᵀ (B, N)."""
 
 
 class Step(NamedTuple):
@@ -61,27 +56,6 @@ class _Product(torch.autograd.Function):
         return ctx.back(gradients[0].contiguous()), None, None
 
 
-def layer_step(
-    layer: Layer, x: Tensor, state: State, multiply: Multiply = functional.linear
-) -> tuple[Tensor, State, Mapping[str, Tensor]]:
-    """One step for x (B, I): the output (B, H), a function of the new state tensors themselves, the new
-    state and the gates by name. Nothing is dropped."""
-    if isinstance(layer, FreeLayer):
-        output, free_state, activations = layer.cell.step(x, state)
-        return output, tuple(free_state), activations
-    if isinstance(layer, ScanLayer):
-        z = multiply(x, layer.weight_ih) + layer.bias
-        a, b, gates = layer.cell.coefficients(z.chunk(len(layer.cell.gates), dim=-1))
-        h = a * state[0] + b
-        return h, (h,), dict(zip(layer.cell.gates, gates, strict=True))
-    if not isinstance(layer, GatedLayer):
-        raise TypeError(f"no steps for a {type(layer).__name__}")
-    pair = pointwise_pair(layer.cell, False, Drops(layer.drops.zoneout))
-    joined = pair.join(multiply(x, layer.weight_ih) + layer.bias, multiply(state[0], layer.weight_hh))
-    new, gates = pair.equations(*joined, state, layer.vector_values(), [])
-    return new[0], new, dict(zip(layer.cell.gates, gates, strict=True))
-
-
 def stack_step(
     stack: Stack, x: Tensor, state: StackState, multiply: Multiply = functional.linear
 ) -> tuple[Tensor, StackState, tuple[Mapping[str, Tensor], ...]]:
@@ -89,7 +63,7 @@ def stack_step(
     gates by layer."""
     new, gates, outputs = [], [], []
     for number, (layer, old) in enumerate(zip(stack.layers, state, strict=True)):
-        output, layer_state, activations = layer_step(layer, x, old, multiply)
+        output, layer_state, activations = layer.step(x, old, multiply)
         x = stack._add(output, x) if number else output
         new.append(layer_state)
         gates.append(activations)
@@ -139,7 +113,7 @@ def differentiable(model: nn.Module, stacks: Sequence[Stack]) -> Iterator[None]:
     model.eval()
     for layer in layers:
         layer.recompute = False
-        layer.path = "loop" if isinstance(layer, GatedLayer) else layer.path
+        layer.path = layer.plain_path
     try:
         yield
     finally:

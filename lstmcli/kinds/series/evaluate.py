@@ -54,26 +54,26 @@ class Scales:
 
     def __init__(self, forecaster: Forecaster, ends: npt.NDArray[np.int64] | None):
         panel = forecaster.panel
-        self.deviation = forecaster.scaler.deviation
-        self.mase = np.ones_like(self.deviation)
+        self.mase = np.ones_like(forecaster.scaler.deviation)
         self._forecaster, self._by_origin = forecaster, ends is None
+        self._values = forecaster.scaler.cleaned(panel)
         if ends is None:
             return
         for s, (begin, end) in enumerate(zip(panel.offsets[:-1], ends, strict=True)):
             for c in range(self.mase.shape[1]):
-                self.mase[s, c] = mase_scale(panel.values[begin : begin + end, c], panel.season)
+                self.mase[s, c] = mase_scale(self._values[begin : begin + end, c], panel.season)
 
     def at(self, series: Places, origins: Places) -> tuple[Floats, Floats]:
         """Deviation and seasonal difference of windows, each (B, C)."""
-        if not self._by_origin:
-            return self.deviation[series], self.mase[series]
         panel = self._forecaster.panel
         deviation = self._forecaster.scaler.at(series, origins).deviation
+        if not self._by_origin:
+            return deviation, self.mase[series]
         mase = np.empty_like(deviation)
         for k, (s, origin) in enumerate(zip(series.tolist(), origins.tolist(), strict=True)):
             begin = int(panel.offsets[s])
             for c in range(mase.shape[1]):
-                mase[k, c] = mase_scale(panel.values[begin : begin + origin, c], panel.season)
+                mase[k, c] = mase_scale(self._values[begin : begin + origin, c], panel.season)
         return deviation, mase
 
 

@@ -93,6 +93,7 @@ def make_forecast(forecaster: Forecaster, horizon: int | None, samples: int, see
             "the parts before it; they are too narrow"
         )
     _tell_what_is_not_known(forecaster.panel, ends, wanted)
+    _tell_borrowed(forecaster, ends)
     found = _all(forecaster, ends, wanted)
     paths = _paths(forecaster, ends, wanted, samples) if samples else None
     return Forecast(forecaster, ends, found, paths)
@@ -105,6 +106,18 @@ def _tell_what_is_not_known(panel: Panel, ends: Places, horizon: int) -> None:
             f"{', '.join(panel.known_names)} (data.known) end before the forecast of {short:,} of "
             f"{len(ends):,} series does: their mean is read there; give a table by --input whose last rows "
             "have them"
+        )
+
+
+def _tell_borrowed(forecaster: Forecaster, ends: Places) -> None:
+    """Series that are scaled like others, for their own values have no spread."""
+    own = forecaster.scaler.at(np.arange(len(ends)), ends).own
+    if (lacking := np.flatnonzero(~own.all(axis=1))).size and len(ends) > 1:
+        names = [forecaster.panel.names[k] for k in lacking[:5]]
+        shown = ", ".join(names) + (f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else "")
+        notice(
+            f"{len(lacking):,} of {len(ends):,} series are constant or hardly begun, so how far they spread "
+            f"is taken from the others: {shown}"
         )
 
 

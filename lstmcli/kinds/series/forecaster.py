@@ -120,7 +120,7 @@ class Forecaster:
     def batch(self, series: Places, origins: Places) -> WindowBatch:
         """Scaled windows."""
         found = gather(self.scaled, series, origins, self._reach(), self.horizon)
-        if self.scaler.unseen is None:
+        if self.scaler.local is None:
             return found
         own = self.scaler.at(found.series, found.origins)
         center, scale = own.center[:, None], own.scale[:, None]
@@ -188,11 +188,16 @@ class Forecaster:
         return scale
 
     def residuals(self, batch: WindowBatch, prediction: Prediction) -> Floats:
-        """(B, h, C, Q): truth less forecast at every level, in units of the window's scale."""
+        """(B, h, C, Q): truth less forecast at every level, in units of the window's scale; NaN where that
+        scale is borrowed, so that it tells nothing of other series."""
         forecast = prediction.quantiles
         if forecast is None:
             forecast = np.repeat(prediction.point[..., None], len(self.levels), -1)
-        return (prediction.actual[..., None] - forecast) / self.window_scale(batch)[..., None]
+        found: Floats = (prediction.actual[..., None] - forecast) / self.window_scale(batch)[..., None]
+        if self.scaler.local is not None:
+            borrowed = ~self.scaler.at(batch.series, batch.origins).own
+            found[np.broadcast_to(borrowed[:, None, :, None], found.shape)] = np.nan
+        return found
 
     def finish(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
         """The prediction, calibrated and in the table's own units."""

@@ -125,10 +125,10 @@ def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict
     """Each baseline forecasts the same windows from the steps before them, in the table's own units."""
     panel, horizon, season = forecaster.panel, windows.horizon, forecaster.panel.season
     reach = max(SEASONS * season, forecaster.context, 2 * season + 1)
-    boards = {name: ScoreBoard(horizon, scales.deviation.size) for name in BASELINES}
+    boards = {name: ScoreBoard(horizon, scales.mase.size) for name in BASELINES}
     once = len(windows) <= FULL and bool((windows.counts <= 1).all())
     if once:
-        boards["naive2"] = ScoreBoard(horizon, scales.deviation.size)
+        boards["naive2"] = ScoreBoard(horizon, scales.mase.size)
     for numbers in in_batches(forecaster, spread(windows, None)):
         series, origins = windows.locate(numbers)
         batch = gather(panel, series, origins, reach, horizon)

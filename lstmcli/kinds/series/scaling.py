@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lstmcli.core.errors import DataError, RunError
+from lstmcli.core.notices import notice
+from lstmcli.kinds.series.figures import Figures, Flags, Floats, Typical, figures, outliers
 from lstmcli.kinds.series.table.panel import Panel, SeriesData
 
-Floats = npt.NDArray[np.float64]
 TRANSFORMS = ("none", "log", "log1p", "box-cox")
 LARGEST = 1e150  # whose square is still a number
-RELATIVE = 1e-8
-"""A deviation below this share of the values' size is that of a constant series."""
+NAMED = 3
+"""Outliers and series that a notice names."""
+Outlier = tuple[int, int, float]
+"""Series, channel, value."""
 
 
-class Unseen(NamedTuple):
-    """Series of a panel that training never saw."""
+class Local(NamedTuple):
+    """Series of a panel whose figures are measured at each origin: training never saw them, or its part of
+    them has no scale."""
 
     panel: Panel
-    series: npt.NDArray[np.bool_]  # (S,), which they are
+    where: Flags  # (S, C)
     scaling: str
+    window: int | None  # steps before an origin that are asked first; None: all
 
 
 @dataclass(frozen=True)
@@ -38,27 +43,58 @@ class Scaler:
     exponent: Floats  # (C,), of box-cox
     center: Floats  # (S, C)
     scale: Floats  # (S, C)
-    deviation: Floats  # (S, C)
-    unseen: Unseen | None = None  # of the panel at hand, where it has such series
+    deviation: Floats  # (S, C); of windows (`at`) NaN where there is none
+    own: Flags  # (S, C): whether the scale is the series' own, not one that it borrows
+    outliers: tuple[Outlier, ...] = ()  # values that are taken as missing
+    typical: Typical | None = None  # of the training series
+    local: Local | None = None  # of the panel at hand
+    places: dict[str, int] = field(default_factory=dict)  # of the panel's series that `outliers` speak of
 
     def at(self, series: npt.NDArray[np.int64], origins: npt.NDArray[np.int64]) -> Scaler:
-        """The figures of windows, a row for each: a series that training never saw is measured by what
+        """The figures of windows, a row for each: a series without a scale from training is measured by what
         lies before the window's origin, so that nothing of its target can reach its forecast."""
-        rows = {k: getattr(self, k)[series] for k in ("center", "scale", "deviation")}
-        if self.unseen is not None:
-            panel, unseen, scaling = self.unseen
-            for k in np.flatnonzero(unseen[series]):
-                begin = int(panel.offsets[series[k]])
-                before = panel.values[begin : begin + int(origins[k])]
-                found = _figures([before], self.transform, self.exponent, scaling)
-                for name, figure in zip(rows, found, strict=True):
-                    rows[name][k] = figure[0]
-        center, scale, deviation = rows.values()
-        return Scaler(self.transform, self.exponent, center, scale, deviation)
+        rows = {k: getattr(self, k)[series] for k in ("center", "scale", "deviation", "own")}
+        if self.local is not None:
+            for k in np.flatnonzero(self.local.where[series].any(axis=1)):
+                which = self.local.where[series[k]]
+                for name, figure in self._measured(int(series[k]), int(origins[k])).items():
+                    rows[name][k, which] = figure[which]
+        return Scaler(self.transform, self.exponent, **rows)
+
+    def _measured(self, series: int, origin: int) -> dict[str, Floats | Flags]:
+        """Figures of one series by what lies before an origin, each (C,): the last steps, then all of it."""
+        assert self.local is not None
+        panel, _, scaling, window = self.local
+        begin = int(panel.offsets[series])
+        before = panel.values[begin : begin + origin]
+        found = self._figures([before if window is None else before[-window:]], scaling)
+        if window is not None and window < origin and not found["own"].all():
+            longer = self._figures([before], scaling)
+            found = {k: np.where(found["own"], found[k], longer[k]) for k in found}
+        return {k: v[0] for k, v in found.items()}
+
+    def _figures(self, parts: list[Floats], scaling: str) -> dict[str, Any]:
+        """Center, scale, deviation and own of these parts of series, each (S, C); what is borrowed has no
+        deviation."""
+        raw = figures(parts)
+        seen = raw
+        if self.transform != "none":
+            parts = [_apply(v, self.transform, self.exponent) for v in parts]
+            seen = figures(parts)
+        typical = self.typical or Typical.of(seen)
+        center, scale, own = typical.borrowed(seen, parts, self.transform.startswith("log"))
+        if scaling != "standard":
+            center, scale = np.zeros_like(center), np.ones_like(scale)
+        deviation = np.where(raw.own, raw.scale, np.nan)
+        return {"center": center, "scale": scale, "deviation": deviation, "own": own}
 
     @classmethod
-    def fit(cls, data: SeriesData, transform: str, scaling: str) -> Scaler:
-        """Figures of the training part. DataError where a transform does not fit the values."""
+    def fit(cls, data: SeriesData, transform: str, scaling: str, window: int | None = None) -> Scaler:
+        """Figures of the training part. DataError where a transform does not fit the values.
+
+        Args:
+            window: steps of a window's context, by which a series is measured that has no scale there.
+        """
         panel = data.panel
         _check_range(panel, transform)
         _check_size(panel)
@@ -71,29 +107,68 @@ class Scaler:
         if transform == "box-cox":
             joined = np.concatenate(train)
             exponent = np.array([best_exponent(joined[:, c]) for c in range(channels)])
-        return cls(transform, exponent, *_figures(train, transform, exponent, scaling))
+        nothing = np.zeros((0, channels))
+        empty = cls(transform, exponent, nothing, nothing, nothing, nothing.astype(bool))
+        found = empty._figures(train, scaling)
+        found["deviation"] = np.where(np.isnan(found["deviation"]), 1.0, found["deviation"])
+        made = cls(transform, exponent, **found, outliers=_strange(panel, train))
+        made = replace(made, typical=made._typical(), places={name: k for k, name in enumerate(panel.names)})
+        made._tell_borrowed(panel)
+        return made._local(panel, ~made.own, scaling, window)
 
-    def for_panel(self, panel: Panel, names: list[str], scaling: str) -> Scaler:
+    def _typical(self) -> Typical:
+        return Typical.of(Figures(self.center, self.scale, self.own))
+
+    def _local(self, panel: Panel, where: Flags, scaling: str, window: int | None) -> Scaler:
+        return replace(self, local=Local(panel, where, scaling, window) if where.any() else None)
+
+    def _tell_borrowed(self, panel: Panel) -> None:
+        lacking = np.argwhere(~self.own).tolist()
+        if lacking:
+            named = [_name(panel, s, c) for s, c in lacking[:NAMED]]
+            notice(
+                f"{len(lacking):,} of {self.own.size:,} series have no scale of their own in the training "
+                f"part (constant, or fewer than 5 values): {_listed(named, len(lacking))}; each is scaled by "
+                "what lies before a forecast, until that has a scale by its size or like the others"
+            )
+
+    def for_panel(self, panel: Panel, names: list[str], scaling: str, window: int | None = None) -> Scaler:
         """The figures for the series of another table: a known name keeps its own; a new series gets
         those of its values there, and each of its windows those before its origin (`at`)."""
         _check_range(panel, self.transform)
         _check_size(panel)
         place = {name: k for k, name in enumerate(names)}
         each = [panel.values[b:e] for b, e in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
-        center, scale, deviation = _figures(each, self.transform, self.exponent, scaling)
+        typical = self.typical or self._typical()
+        found = replace(self, typical=typical)._figures(each, scaling)
+        where = np.ones(found["own"].shape, dtype=bool)
         for s, name in enumerate(panel.names):
             if name in place:
-                k = place[name]
-                center[s], scale[s], deviation[s] = self.center[k], self.scale[k], self.deviation[k]
-        unseen = np.array([name not in place for name in panel.names])
-        found = Unseen(panel, unseen, scaling) if unseen.any() else None
-        return Scaler(self.transform, self.exponent, center, scale, deviation, found)
+                for figure in found:
+                    found[figure][s] = getattr(self, figure)[place[name]]
+                where[s] = ~self.own[place[name]]
+        made = Scaler(self.transform, self.exponent, **found, outliers=self.outliers, typical=typical)
+        return replace(made, places=place)._local(panel, where, scaling, window)
+
+    def cleaned(self, panel: Panel) -> Floats:
+        """The panel's values, (N, C), with NaN for what training found to be an outlier in a series."""
+        if not self.outliers:
+            return panel.values
+        values = panel.values.copy()
+        at = {name: s for s, name in enumerate(panel.names)}
+        names = {k: name for name, k in self.places.items()}
+        for k, c, value in self.outliers:
+            if (s := at.get(names[k], -1)) >= 0:
+                part = values[panel.offsets[s] : panel.offsets[s + 1], c]
+                part[part == value] = np.nan
+        return values
 
     def scaled(self, panel: Panel) -> Panel:
-        """The panel with the values that the model sees; transformed alone where a series is new."""
+        """The panel with the values that the model sees; transformed alone where a series is measured at
+        each origin."""
         lengths = panel.lengths
-        values = _apply(panel.values, self.transform, self.exponent)
-        if self.unseen is not None:  # which figures hold depends on the window
+        values = _apply(self.cleaned(panel), self.transform, self.exponent)
+        if self.local is not None:  # which figures hold depends on the window
             return replace(panel, values=values)
         values = (values - np.repeat(self.center, lengths, 0)) / np.repeat(self.scale, lengths, 0)
         return replace(panel, values=values)
@@ -107,24 +182,26 @@ class Scaler:
         return _undo(values * scale + center, self.transform, exponent)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self).items()
-            if key != "unseen"
-        }
+        names = ("transform", "exponent", "center", "scale", "deviation", "own", "outliers")
+        values = {name: getattr(self, name) for name in names}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
     @classmethod
     def from_json(cls, document: Any) -> Scaler:
         try:
             names = ("exponent", "center", "scale", "deviation")
-            if set(document) != {"transform", *names}:
+            more = set(document) - {"transform", *names}
+            if not {"transform", *names} <= set(document) or not more <= {"own", "outliers"}:
                 raise ValueError(f"it holds {', '.join(map(str, document))}")
             arrays = {name: np.asarray(document[name], dtype=np.float64) for name in names}
+            own = np.asarray(document.get("own", np.ones(arrays["center"].shape).tolist()), dtype=bool)
+            strange = tuple((int(s), int(c), float(v)) for s, c, v in document.get("outliers", ()))
             exponent, center, scale, deviation = arrays.values()
-            found = cls(str(document["transform"]), exponent, center, scale, deviation)
-            sound = (
-                found.center.shape == found.scale.shape == found.deviation.shape and found.center.ndim == 2
-            )
+            found = cls(str(document["transform"]), exponent, center, scale, deviation, own, strange)
+            shapes = {a.shape for a in (found.center, found.scale, found.deviation, own)}
+            series, channels = found.center.shape
+            sound = len(shapes) == 1
+            sound &= all(0 <= s < series and 0 <= c < channels and np.isfinite(v) for s, c, v in strange)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"the scaling in the checkpoint is damaged: {error}") from error
         sound = sound and all(bool(np.isfinite(values).all()) for values in arrays.values())
@@ -134,33 +211,31 @@ class Scaler:
         return found
 
 
-def _figures(
-    parts: list[Floats], transform: str, exponent: Floats, scaling: str
-) -> tuple[Floats, Floats, Floats]:
-    """Center, scale and deviation, each (S, C), of these parts of the series."""
-    center, scale = moments = _moments(parts)
-    if scaling != "standard":
-        center, scale = np.zeros_like(center), np.ones_like(scale)
-    elif transform != "none":
-        center, scale = _moments([_apply(v, transform, exponent) for v in parts])
-    return center, scale, moments[1].copy()
+def _strange(panel: Panel, train: list[Floats]) -> tuple[Outlier, ...]:
+    """The outliers of the training part, with a notice that names the first."""
+    found: list[Outlier] = []
+    named = []
+    for s, values in enumerate(train):
+        for step, c in np.argwhere(outliers(values)).tolist():
+            found.append((s, c, float(values[step, c])))
+            where = _place(panel, int(panel.offsets[s]) + step)
+            middle = float(np.nanmedian(values[:, c]))
+            named.append(f"{panel.targets[c]} has {values[step, c]:g} ({where}; its median is {middle:g})")
+    if found:
+        notice(
+            f"{_listed(named[:NAMED], len(named))}: 30 times as far from the median as 99% of the series is, "
+            "so it sets no scale, and is read as missing"
+        )
+    return tuple(dict.fromkeys(found))
 
 
-def _moments(parts: list[Floats]) -> tuple[Floats, Floats]:
-    """Mean and deviation (ddof 0) of each series and channel over what is observed; 0 and 1 where there
-    is nothing, and a constant's deviation is 1: safe to divide by."""
-    center = np.zeros((len(parts), parts[0].shape[1]))
-    scale = np.ones_like(center)
-    for s, values in enumerate(parts):
-        seen = ~np.isnan(values)
-        count = seen.sum(0)
-        some = count > 0
-        filled = np.where(seen, values, 0.0)
-        mean = filled.sum(0) / np.maximum(count, 1)
-        deviation = np.sqrt((np.where(seen, values - mean, 0.0) ** 2).sum(0) / np.maximum(count, 1))
-        center[s] = np.where(some, mean, 0.0)
-        scale[s] = np.where(some & (deviation > RELATIVE * np.abs(mean)), deviation, 1.0)
-    return center, scale
+def _listed(named: list[str], count: int) -> str:
+    return "; ".join(named) + (f" and {count - len(named):,} more" if count > len(named) else "")
+
+
+def _name(panel: Panel, series: int, channel: int) -> str:
+    parts = (panel.names[series], panel.targets[channel] if len(panel.targets) > 1 else "")
+    return " ".join(part for part in parts if part) or panel.targets[channel]
 
 
 def _check_size(panel: Panel) -> None:
@@ -178,7 +253,10 @@ def _check_size(panel: Panel) -> None:
 def _place(panel: Panel, position: int) -> str:
     """Where a value is, in words."""
     series = int(np.searchsorted(panel.offsets, position, side="right")) - 1
-    where = f"step {position - int(panel.offsets[series]) + 1}"
+    step = position - int(panel.offsets[series])
+    where = f"step {step + 1}"
+    if panel.grid is not None and panel.grid.timed:
+        where += f", {panel.grid.labels([int(panel.starts[series]) + step])[0]}"
     return f"series {panel.names[series]}, {where}" if panel.names[series] else where
 
 

@@ -57,11 +57,12 @@ class SeriesTask:
         part = ranks.part_of(config.train.batch_size)
         self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling)
+        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling, data.context_length)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
-        missing = any(bool(np.isnan(values).any()) for values in train)  # no later part may shape the model
+        # No later part may shape the model.
+        missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
         self.shape = series_shape(config, panel, missing)
         numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
         check_training_room(config, numbers, part, steps, sum(config.model.sizes) * settings.members)

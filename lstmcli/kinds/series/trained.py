@@ -61,7 +61,7 @@ class SeriesRun(TrainedRun):
 
         scaler = Scaler.from_json(self._document["scaler"])
         names = [str(name) for name in self._document["meta"]["names"]]
-        fitted = scaler.for_panel(panel, names, self.config.forecast.scaling)
+        fitted = scaler.for_panel(panel, names, self.config.forecast.scaling, self.config.data.context_length)
         made = Forecaster(self.config, self.model, panel, fitted, names)
         made.calibration = Calibration.from_json(self._document.get("calibration"))
         return made

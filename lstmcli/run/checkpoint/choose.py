@@ -31,7 +31,7 @@ def latest_valid(folder: Path, notice: Notice, *, allow_nan: bool = False) -> Pa
         raise RunError(f"no sound checkpoint in {folder}: " + "; ".join(damage))
     raise RunError(
         f"no checkpoint in {folder}",
-        "the run ended before its first checkpoint: lstm train --resume RUN begins it again",
+        f"the run ended before its first one: lstm train --resume {folder.parent.name} begins it again",
     )
 
 

@@ -26,7 +26,7 @@ from lstmcli.core.files import decode_json, name_problem, read_json, read_regula
 from lstmcli.core.memory import require
 
 FORMAT_VERSION = 2
-"""1: the vectors of a gated cell have each other's names (`former_names` of lstmcli.engine.layers)."""
+"""1: the vectors of a gated cell have each other's names (`RecurrentModel.former_names`)."""
 MODEL, STATE, DOCUMENT, MANIFEST = (
     "model.safetensors",
     "state.safetensors",

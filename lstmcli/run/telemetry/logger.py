@@ -7,6 +7,7 @@ from typing import Any
 
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import ResourceError
+from lstmcli.core.files import sync_folder
 from lstmcli.core.notices import notice
 from lstmcli.engine.stack import Stack
 from lstmcli.run.directory import RunDir
@@ -26,6 +27,7 @@ class Logger:
     ):
         """`evaluated`: whether the evaluation at the step resumed at, if one is due, is done."""
         self.broken: str | None = None
+        self._folder = run.path
         self._board: Any = None
         try:
             self._metrics = MetricsFile(run.metrics_path, resumed_at, evaluated)
@@ -74,6 +76,16 @@ class Logger:
             if self._board is not None:
                 self._board.flush()
         except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def sync(self) -> None:
+        """Before a checkpoint is committed, which must never outlive its log."""
+        try:
+            self._metrics.sync()
+            if self._board is not None:
+                self._board.sync()
+            sync_folder(self._folder)
+        except (OSError, RuntimeError, ValueError) as error:
             self._give_up(error)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ class MetricsFile:
     def write(self, step: int, values: dict[str, Any]) -> None:
         self._file.write(json.dumps({"step": step, **values}, allow_nan=True) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """What is logged outlives a power cut from here on."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

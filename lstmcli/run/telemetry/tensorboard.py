@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcli.config.schema import Config
+from lstmcli.core.files import sync_file
 from lstmcli.core.pictures import figure_bytes
 from lstmcli.run.kind import Kind, kind_of
 from lstmcli.run.telemetry.event_files import make_room
@@ -20,6 +21,7 @@ class TensorBoard:
     def __init__(self, folder: Path, config: Config, cells: list[Any], purge_step: int | None = None):
         from torch.utils.tensorboard import SummaryWriter
 
+        self._folder = folder
         make_room(folder)
         quiet_writers()
         self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
@@ -46,6 +48,11 @@ class TensorBoard:
 
     def flush(self) -> None:
         self._writer.flush()
+
+    def sync(self) -> None:
+        """What is logged outlives a power cut from here on. (The file of this start is the last by name.)"""
+        self._writer.flush()
+        sync_file(max(self._folder.glob("events.out.tfevents.*")))
 
     def close(self) -> None:
         self._writer.close()

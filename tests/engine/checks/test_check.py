@@ -11,6 +11,7 @@ from lstmcli.engine.checks import check_layer, check_step, speed
 from lstmcli.engine.checks.check import check_cell
 from lstmcli.engine.checks.reference import Subject
 from lstmcli.engine.kernels.compiled import compiler_available
+from lstmcli.engine.layers import GatedLayer
 from lstmcli.run.checkpoint.entry import DTYPES
 
 CELLS = """
@@ -249,13 +250,13 @@ def test_a_cell_that_is_not_there(lab):
 
 def test_a_path_that_computes_something_else_is_found(file, monkeypatch):
     """The engine with a wrong product is not the cell."""
-    run = check_layer.GatedLayer._recur
+    run = GatedLayer._recur
 
     def wrong(layer, *arguments):
         outputs, state = run(layer, *arguments)
         return (outputs * 1.001, state) if layer.path == "engine" else (outputs, state)
 
-    monkeypatch.setattr(check_layer.GatedLayer, "_recur", wrong)
+    monkeypatch.setattr(GatedLayer, "_recur", wrong)
     found = verdicts(file, "Good")
     assert found["path loop"].result == "ok" and found["path engine"].result == "FAILED"
     assert "the outputs by" in found["path engine"].detail
@@ -285,7 +286,11 @@ def test_what_is_compiled_is_compared_too(monkeypatch):
 
     monkeypatch.setattr(check_layer, "compiler_available", lambda: True)
     monkeypatch.setattr(check_layer, "TOLERANCES", {torch.float32: 1e-5})
-    assert check_layer.compiled(Subject(Leaky, 8, 6)) == ("as one step after the other, gradients too", False)
+    passed = check_layer.compiled(Subject(Leaky, 8, 6), "engine")
+    assert passed == (
+        "as one step after the other, gradients too",
+        False,
+    )
 
 
 def test_what_a_checkpoint_holds_is_what_it_can():

@@ -9,6 +9,7 @@ import pytest
 
 from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, RunError
+from lstmcli.kinds.series.figures import outliers
 from lstmcli.kinds.series.scaling import Scaler, best_exponent
 from lstmcli.kinds.series.table.panel import prepare_series
 
@@ -75,11 +76,117 @@ def test_the_deviation_of_the_table_is_kept_whatever_the_model_sees(tmp_path):
 
 
 @pytest.mark.parametrize("constant", [0.0, 7.0, 1e12, 1e-12, 0.1])
-def test_a_constant_is_only_shifted(tmp_path, constant):
+def test_a_constant_is_shifted_and_borrows_its_scale(tmp_path, constant, notices):
+    """As large a share of its size as the other series have, at most their scale."""
     values = drawn()
     values[0, :30, 0] = constant
     _, scaler = fitted(tmp_path, values)
-    assert scaler.scale[0, 0] == 1.0 and scaler.center[0, 0] == pytest.approx(constant, rel=1e-12, abs=1e-30)
+    deviation, mean = values[1:, :30, 0].std(axis=1), values[1:, :30, 0].mean(axis=1)
+    wanted = max(min(np.median(deviation), np.median(deviation / mean) * constant or np.inf), 1e-8 * constant)
+    assert scaler.scale[0, 0] == pytest.approx(wanted, rel=1e-9)
+    assert scaler.center[0, 0] == pytest.approx(constant, rel=1e-12, abs=1e-30)
+    assert scaler.own.tolist() == [[False, True], [True, True], [True, True]]
+    assert "s0 y0" in "".join(notices) and "1 of 6 series have no scale" in "".join(notices)
+
+
+@pytest.mark.parametrize(("constant", "scale"), [(1e-4, 1e-5), (-300.0, 30.0), (0.0, 1.0)])
+def test_a_constant_alone_has_a_tenth_of_its_size(tmp_path, constant, scale):
+    _, scaler = fitted(tmp_path, np.full((1, STEPS, 1), constant))
+    assert scaler.scale[0, 0] == pytest.approx(scale)
+
+
+def test_a_series_without_a_scale_is_measured_at_each_origin(tmp_path):
+    """By the window, then by all before it, then by the others; the rest of the series is never seen."""
+    values = drawn(1)
+    values[0, :40] = 0.0
+    data = prepare_series(table(tmp_path, values))
+    scaler = Scaler.fit(data, "none", "standard", window=10)
+    series = np.zeros(4, dtype=np.int64)
+    found = scaler.at(series, np.array([30, 40, 43, 50]))
+    typical = np.median(values[1:, :30, 0].std(axis=1))
+    np.testing.assert_allclose(found.scale[:, 0], [typical, typical, *(
+        values[0, end - 10 : end, 0].std() for end in (43, 50)
+    )])  # fmt: skip
+    np.testing.assert_allclose(found.center[:, 0], [0, 0, values[0, 33:43].mean(), values[0, 40:].mean()])
+    assert found.own[:, 0].tolist() == [False, False, True, True]
+    assert np.isnan(found.deviation[:2]).all()  # so errors there count in no scaled figure
+    values[0, 45:] = values[0, 45]
+    still = Scaler.fit(prepare_series(table(tmp_path, values, "o.csv")), "none", "standard", window=3)
+    late = still.at(series[:1], np.array([50]))
+    assert late.scale[0, 0] == pytest.approx(values[0, :50].std())  # the window is constant
+
+
+def test_a_column_that_began_of_late_is_filled_by_the_others(tmp_path):
+    values = drawn(3)[:1]
+    values[0, :45, 2] = np.nan
+    data = prepare_series(table(tmp_path, values))
+    scaler = Scaler.fit(data, "none", "standard")
+    found = scaler.at(np.array([0, 0]), np.array([30, 50]))
+    assert found.own.tolist() == [[True, True, False], [True, True, True]]
+    deviation, mean = values[0, :30, :2].std(axis=0), values[0, :30, :2].mean(axis=0)
+    wanted = min(np.median(deviation), np.median(deviation / mean) * np.median(mean))
+    assert found.scale[0, 2] == pytest.approx(wanted)
+    np.testing.assert_allclose([found.center[1, 2], found.scale[1, 2]],
+                               [values[0, 45:, 2].mean(), values[0, 45:, 2].std()])  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", [1e9, -1e9, 99999.0])
+def test_an_outlier_sets_no_scale_and_is_read_as_missing(tmp_path, odd, notices):
+    values = 100.0 + np.random.default_rng(3).normal(0.0, 5.0, (1, 500, 1))
+    wanted = np.delete(values[0, :300, 0], 100)
+    values[0, [100, 450]] = odd
+    data, scaler = fitted(tmp_path, values)
+    assert scaler.scale[0, 0] == pytest.approx(wanted.std()) == scaler.deviation[0, 0]
+    said = "".join(notices)
+    assert f"{odd:g}" in said and "s0" in said and "step 101" in said and "missing" in said
+    assert np.flatnonzero(np.isnan(scaler.scaled(data.panel).values)).tolist() == [100, 450]
+    again = Scaler.from_json(json.loads(json.dumps(scaler.to_json())))
+    assert again.outliers == ((0, 0, odd),)
+    other = again.for_panel(data.panel, data.panel.names, "standard")
+    np.testing.assert_array_equal(other.cleaned(data.panel), scaler.cleaned(data.panel))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0] * 60 + [2.0],  # counts that are mostly equal
+        [0.0] * 60 + [900.0],  # a launch
+        [0.0, 0.0, 1.0] * 20 + [25.0],
+        np.random.default_rng(0).standard_t(3, 2000),
+        np.random.default_rng(0).lognormal(0.0, 1.5, 500),
+        [100.0] * 50 + [300.0] * 50,
+        [np.nan] * 30,
+        [1.0, 2.0, 1e9],
+    ],
+)
+def test_what_is_merely_far_is_no_outlier(values):
+    assert not outliers(np.asarray(values)[:, None]).any()
+
+
+def slow_outliers(column):
+    seen = sorted(v for v in column if not np.isnan(v))
+    if len(seen) < 5:
+        return [False] * len(column)
+    middle = np.median(seen)
+    distances = sorted(abs(v - middle) for v in seen)
+    usual = distances[int(0.99 * (len(distances) - 1))] or abs(middle)
+    return [bool(usual > 0 and abs(v - middle) > 30 * usual) for v in column]
+
+
+@pytest.mark.parametrize("count", [4, 5, 7, 12, 60, 99, 130, 400])
+def test_outliers_against_a_loop(count):
+    """Which never takes the short way that most columns take."""
+    draw = np.random.default_rng(count)
+    found = 0
+    for far in (1.0, 20.0, 29.0, 31.0, 60.0, 1e6):
+        for share in (1, max(1, count // 100)):
+            column = 5.0 + draw.uniform(-1.0, 1.0, count)
+            column[:share] = 5.0 + far
+            column[count // 2] = np.nan
+            mine = outliers(column[:, None])[:, 0].tolist()
+            assert mine == slow_outliers(column)
+            found += sum(mine)
+    assert found or count < 6
 
 
 def test_values_that_are_small_are_no_constant(tmp_path):
@@ -87,11 +194,11 @@ def test_values_that_are_small_are_no_constant(tmp_path):
     np.testing.assert_allclose(scaler.scale, (drawn() * 1e-12)[:, :30].std(axis=1), rtol=1e-9)
 
 
-def test_a_channel_without_any_value_is_left_as_it_is(tmp_path):
+def test_a_channel_without_any_value_stays_missing(tmp_path):
     values = drawn()
     values[2, :, 1] = np.nan
     data, scaler = fitted(tmp_path, values)
-    assert scaler.center[2, 1] == 0.0 and scaler.scale[2, 1] == 1.0
+    assert scaler.center[2, 1] == pytest.approx(np.median(values[:2, :30, 1].mean(axis=1)))
     assert np.isnan(scaler.scaled(data.panel).values[100:, 1]).all()
 
 
@@ -136,7 +243,7 @@ def test_box_cox_of_nothing_to_go_by_changes_nothing(values):
 def test_box_cox_is_undone_at_its_bounds(exponent):
     """A forecast below what any value transforms to is 0, or without bound where the exponent is below 0."""
     one = np.ones((1, 1))
-    scaler = Scaler("box-cox", np.array([exponent]), 0 * one, one, one)
+    scaler = Scaler("box-cox", np.array([exponent]), 0 * one, one, one, one > 0)
     found = scaler.restore(np.array([-50.0, 0.0, 1.0]).reshape(1, 3, 1), np.array([0])).ravel()
     assert found[1] == 1.0 and not np.isnan(found).any() and found[0] >= 0.0
 

@@ -6,16 +6,19 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN, find_cell
-from lstmcli.cells.cost import flops_per_step, parameters
-from lstmcli.engine.layers import Regularization, make_layers
+from lstmcli.engine.layers import Regularization, layer_class, make_layers
 
 WIDTH, H = 6, 5
+
+
+def cost(name, width=WIDTH, units=H):
+    return layer_class(find_cell(name)).cost(find_cell(name), width, units)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_parameters_are_those_that_a_layer_has(name):
     (layer,) = make_layers(find_cell(name), [(WIDTH, H)], Regularization())
-    assert parameters(find_cell(name), WIDTH, H) == sum(p.numel() for p in layer.parameters())
+    assert cost(name).parameters == sum(p.numel() for p in layer.parameters())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_parameters_are_those_that_a_layer_has(name):
     ],
 )
 def test_parameters_by_hand(name, wanted):
-    assert parameters(find_cell(name), WIDTH, H) == wanted
+    assert cost(name).parameters == wanted
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,16 @@ def test_parameters_by_hand(name, wanted):
         ("projection-lstm", 4 * 2 * H * (WIDTH + H) + 2 * H * H),
     ],
 )
-def test_work_is_two_operations_per_weight_of_a_product(name, weights):
-    assert flops_per_step(find_cell(name), WIDTH, H) == 2.0 * weights
+def test_work_is_a_multiplication_and_an_addition_per_weight_of_a_product(name, weights):
+    assert cost(name).multiply_adds == weights
 
 
 def test_counting_takes_no_memory_and_no_random_numbers():
     before = torch.random.get_rng_state()
-    assert parameters(find_cell("mogrifier-lstm"), 100_000, 100_000) > 10**10
+    assert cost("mogrifier-lstm", 100_000, 100_000).parameters > 10**10
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_look_up_saves_the_input_product_of_the_layers_that_make_one():
+    saved = {name: cost(name).by_symbol for name in ("lstm", "gru", "mingru", "mogrifier-lstm")}
+    assert saved == {"lstm": 4 * H * WIDTH, "gru": 3 * H * WIDTH, "mingru": 0, "mogrifier-lstm": 0}
