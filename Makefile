@@ -45,7 +45,7 @@ test-lowest:
 		-e '.[tune]' hypothesis pytest
 	$(LOWEST)/bin/python -m pytest -o filterwarnings=default tests/config tests/core tests/cli \
 		tests/kinds/files tests/kinds/series tests/run/telemetry tests/run/checkpoint/test_roundtrip.py \
-		tests/tuning tests/inspect/test_report.py
+		tests/sweep/test_space.py tests/sweep/test_search.py tests/sweep/test_tune.py tests/inspect/test_report.py
 
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmcli.cli.output import print_json, print_rows
+from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from lstmcli.sweep.experiments.grid import Plan, Trial
-    from lstmcli.sweep.experiments.results import Results
+    from lstmcli.sweep.experiment import Plan
+    from lstmcli.sweep.pool import Trial
+    from lstmcli.sweep.results import Results
 
 
 def command(
@@ -39,6 +41,7 @@ def command(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with an experiment's directory.")
     ] = None,
+    trust: Trust = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed and the file's quick settings: a look, not a result.")
     ] = False,
@@ -60,7 +63,7 @@ def command(
     if name in (None, "list") and resume is None:
         _list(as_json)
         return
-    plan, todo, folder = _prepare(name, overrides, seeds, quick, run, resume)
+    plan, todo, folder = _prepare(name, overrides, seeds, quick, run, resume, trust)
     from lstmcli.run.telemetry.console import Console
 
     results = _conduct(plan, todo, folder, _jobs(jobs, todo), Console())
@@ -92,7 +95,7 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _list(as_json: bool) -> None:
-    from lstmcli.sweep.experiments.schema import experiment_files, load_experiment
+    from lstmcli.sweep.experiment import experiment_files, load_experiment
 
     found: list[tuple[str, str, float | None]] = []
     for path in experiment_files():
@@ -113,20 +116,27 @@ def _prepare(
     quick: bool,
     run: str | None,
     resume: Path | None,
+    trust: bool,
 ) -> tuple[Plan, list[Trial], Path]:
     from lstmcli.run.directory import RUNS
-    from lstmcli.sweep.experiments.conduct import make_folder
-    from lstmcli.sweep.experiments.grid import load_plan, make_plan, trials
+    from lstmcli.sweep.experiment import load_plan, make_plan, trials
+    from lstmcli.sweep.pool import make_folder, trust_folder
 
+    if trust and resume is None:
+        raise UsageError("--trust goes with --resume: the cells of a new experiment are your own choice")
     if resume is not None:
         if name or overrides or seeds or quick or run:
             raise UsageError("--resume goes on with an experiment as it began", "give it with --jobs only")
         folder = resume if resume.is_dir() else RUNS / resume
         plan = load_plan(folder)
-        return plan, trials(plan), folder
+        todo = trials(plan)
+        if trust:
+            trust_folder(folder, {trial.config.model.cell for trial in todo})
+        return plan, todo, folder
     plan, lines = make_plan(str(name), tuple(overrides), seeds, quick)
     todo = trials(plan, lines)  # every config is checked before the first one is trained
-    folder = make_folder(plan.name, run, RUNS)
+    folder = make_folder(plan.name, run, RUNS, "experiment")
+    trust_folder(folder, {trial.config.model.cell for trial in todo})
     plan.save(folder)
     return plan, todo, folder
 
@@ -145,8 +155,8 @@ def _conduct(plan: Plan, todo: list[Trial], folder: Path, jobs: int, console: An
     import time
 
     from lstmcli.run.telemetry.console import duration
-    from lstmcli.sweep.experiments.conduct import conduct
-    from lstmcli.sweep.experiments.results import Results, describe
+    from lstmcli.sweep.experiment import conduct
+    from lstmcli.sweep.results import Results, describe
 
     console.line(f"{plan.experiment.title}: {len(todo)} trials, {jobs or 1} at a time, in {folder}")
     found: dict[str, dict[str, Any]] = {}
@@ -184,7 +194,7 @@ def _write(results: Results, folder: Path, out: Path | None) -> None:
     from lstmcli.core.errors import ResourceError
     from lstmcli.core.pictures import save_figure
     from lstmcli.run.directory import write_atomic
-    from lstmcli.sweep.experiments.picture import draw
+    from lstmcli.sweep.picture import draw
 
     page = _write_tables(results, folder)
     figure = draw(results)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.output import print_json, print_line
+from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
-    from lstmcli.sweep.tuning.study import Outcome, Plan
+    from lstmcli.sweep.search import Outcome, Plan
 
 DEFAULT_MINUTES = 60.0
 
@@ -35,6 +36,7 @@ def command(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with a search.")
     ] = None,
+    trust: Trust = False,
     rates: Annotated[
         bool,
         typer.Option("--learning-rates", help="Only a range test: the loss while the rate rises."),
@@ -59,7 +61,7 @@ def command(
     if rates:
         _test_rates(words or [], plot, as_json)
         return
-    plan, folder = _prepare(words or [], space, minutes, trials, jobs, run, resume)
+    plan, folder = _prepare(words or [], space, minutes, trials, jobs, run, resume, trust)
     _search(plan, folder, plot, as_json)
 
 
@@ -77,7 +79,7 @@ def _test_rates(words: list[str], plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.pictures import save_figure
     from lstmcli.core.tables import to_text
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.sweep.tuning.rates import rate_test
+    from lstmcli.sweep.rates import rate_test
 
     _, config = _config(words)
     console = Console()
@@ -101,18 +103,24 @@ def _prepare(
     jobs: int,
     run: str | None,
     resume: Path | None,
+    trust: bool,
 ) -> tuple[Plan, Path]:
     from dataclasses import replace
 
     from lstmcli.run.directory import RUNS
-    from lstmcli.sweep.experiments.conduct import make_folder
-    from lstmcli.sweep.tuning.space import check_space, default_space, load_space
-    from lstmcli.sweep.tuning.study import Plan, load_plan
+    from lstmcli.sweep.pool import make_folder, trust_folder
+    from lstmcli.sweep.search import Plan, load_optuna, load_plan
+    from lstmcli.sweep.space import check_space, default_space, load_space
 
+    load_optuna()
+    if trust and resume is None:
+        raise UsageError("--trust goes with --resume: the cell of a new search is your own choice")
     if resume is not None:
         if words or space or run:
             raise UsageError("--resume goes on with a search as it began", "give it with a budget and --jobs")
         plan = load_plan(resume)
+        if trust:
+            trust_folder(resume, plan.cells)
         budget = (minutes, trials) if minutes or trials else (plan.minutes, plan.trials)
         return replace(plan, minutes=budget[0], trials=budget[1], jobs=jobs), resume
     path, config = _config(words)
@@ -123,6 +131,7 @@ def _prepare(
     plan = Plan(Path(path).stem, config, found, minutes, trials, jobs)
     folder = make_folder(plan.name, run, RUNS, kind="tune")
     (folder / "configs").mkdir()
+    trust_folder(folder, plan.cells)
     plan.save(folder)
     return plan, folder
 
@@ -132,8 +141,7 @@ def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.tables import to_text
     from lstmcli.run.directory import write_json_atomic
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.sweep.tuning.results import Results
-    from lstmcli.sweep.tuning.study import search
+    from lstmcli.sweep.search import Results, search
 
     console = Console()
     budget = f"{plan.minutes:g} minutes" if plan.minutes else f"{plan.trials} trials"
@@ -157,7 +165,7 @@ def _search(plan: Plan, folder: Path, plot: Path | None, as_json: bool) -> None:
 
 
 def _told(outcome: Outcome) -> str:
-    from lstmcli.sweep.tuning.results import shown
+    from lstmcli.sweep.search import shown
 
     settings = ", ".join(f"{k.split('.', 1)[-1]} {shown(v)}" for k, v in outcome.settings.items())
     loss = "" if outcome.loss is None else f" {outcome.loss:.4f}"

@@ -154,14 +154,7 @@ class _Report:
             # An override can break what a section's settings must be to each other.
             if inside or (kind == "value_error" and override.path[: len(path)] == path):
                 return self.override_error(override.word, text, path)
-        self.file_error(path, text, self._place(path, kind in _ABOUT_THE_KEY))
-
-    def _place(self, path: Path, at_key: bool) -> Place | None:
-        for end in range(len(path), -1, -1):
-            key, value = self.reading.keys.get(path[:end]), self.reading.values.get(path[:end])
-            if found := (key or value) if at_key else (value or key):
-                return found
-        return None
+        self.file_error(path, text, self.reading.place(path, kind in _ABOUT_THE_KEY))
 
     def is_unreadable(self, path: Path, kind: str = "") -> bool:
         """Whether what an error is about could not be read, and an error of its own says so."""

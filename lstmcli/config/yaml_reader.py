@@ -77,6 +77,12 @@ class Reading:
     unreadable: set[Path] = field(default_factory=set)
     """What has no value because of a problem, so that nobody complains about it twice."""
 
+    def place(self, path: Path, at_key: bool) -> Place | None:
+        """Where a value stands (or its key); of something that is not there, what it would be in."""
+        first, second = (self.keys, self.values) if at_key else (self.values, self.keys)
+        parts = (path[:end] for end in range(len(path), -1, -1))
+        return next((found for part in parts if (found := first.get(part) or second.get(part))), None)
+
 
 def read_text(path: str | PathLike[str]) -> str:
     """The text of a file.
@@ -125,6 +131,19 @@ def read_yaml(text: str, depth: int = 0) -> Reading:
         reader.out.problems.append(stop.problem)
         reader.out.value = _UNREADABLE
     return _checked(reader.out)
+
+
+def read_file(path: str | PathLike[str]) -> Reading:
+    """The value of a file that is no config. ConfigError names all that is wrong with it as YAML."""
+    reading = read_yaml(read_text(path))
+    told = []
+    for problem in reading.problems:
+        position = f":{problem.place[0]}:{problem.place[1]}" if problem.place else ""
+        name = f" {'.'.join(map(str, problem.path))}:" if problem.path else ""
+        told.append(f"{path}{position}:{name} {problem.text}")
+    if told:
+        raise ConfigError("\n".join(told))
+    return reading
 
 
 def from_values(document: Any) -> Reading:

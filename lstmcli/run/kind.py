@@ -12,6 +12,7 @@ A kind is a class; `register` makes it known, and so a module of anybody's can a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,40 @@ Reading = Callable[[str, int, int], None]
 """Progress of data that are read: what, bytes done, bytes in all."""
 Charts = Mapping[str, list[Any]]
 """Of TensorBoard's Custom Scalars, by title: the sort of chart, and its tags."""
+
+
+Numbers = dict[str, float]
+Curves = dict[str, dict[str, list[float]]]
+"""By name, each with its x and y."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an experiment wants to know of each of its runs."""
+
+    measures: tuple[str, ...] = ()
+    """Some of the kind's `measures`."""
+    split: str | None = None
+    """eval: of which part; None: as the kind sees fit."""
+    lengths: tuple[int, ...] = ()
+    """Synthetic tasks: lengths to evaluate at, beside that of training."""
+    lag: int = 100
+    """gradients: the longest lag in steps."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a run."""
+
+    numbers: Numbers = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+
+    def __or__(self, other: Measurement) -> Measurement:
+        return Measurement(self.numbers | other.numbers, self.curves | other.curves)
+
+
+FIGURES = ("scaled_mse", "scaled_mae", "smape", "mase", "loss", "accuracy", "macro_f1")
+"""Of what `lstm eval` says, those that an experiment compares."""
 
 
 class Kind:
@@ -54,6 +89,12 @@ class Kind:
     """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
     writes: ClassVar[bool] = True
     """Whether `lstm generate` has anything to write."""
+    solves: ClassVar[bool] = False
+    """Whether there is a task that is solved at some point."""
+    minimised: ClassVar[str] = "val/loss"
+    """The tag whose lowest value tells how good a run became: what a search makes small."""
+    measures: ClassVar[tuple[str, ...]] = ("eval",)
+    """What an experiment may ask of a trained run."""
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> Task:
         """Reads the data and makes the model."""
@@ -71,6 +112,15 @@ class Kind:
         """What the axes of the model's tensors stand for, by which a run's weights find their place in
         another one; `files`: what a checkpoint holds beside tensors. RunError: they are damaged."""
         return {}
+
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        """One of `measures` of a trained run; `eval` as `lstm eval` does, of its best weights."""
+        figures = run.evaluate(split=asked.split or "val").to_json()
+        return Measurement({name: float(figures[name]) for name in FIGURES if name in figures})
+
+    def measure_start(self, task: Any, asked: Asked) -> Measurement:
+        """What is measured of a model that is not trained yet, under names of its own."""
+        return Measurement()
 
     def check(self, config: Config) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""

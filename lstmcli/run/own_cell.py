@@ -69,25 +69,38 @@ def cell_of_run(name: str, folder: Path, which: str | None, say: Notice) -> Iter
         yield
         return
     if which in (None, "last") and not checkpoints(folder):
-        _check_original(name, folder.parent)
+        check_original(name, folder.parent)
         yield
         return
     with cell_of_checkpoint(name, resolve(folder, which, say), say):
         yield
 
 
-def _check_original(name: str, run: Path) -> None:
+def check_original(name: str, run: Path) -> None:
     """RunError unless the code that `model.cell` names is the tool's own, trusted, or was trained here."""
     if comes_with_the_tool(name) or is_allowed(run):
         return
+    record = _record_of_original(name)
+    if record is None or not is_remembered(record):
+        raise _not_trusted(f"names {name}, and has no checkpoint that holds a copy of it", name)
+
+
+def note_original(name: str) -> None:
+    """Note that the code that `model.cell` names is of the user's own choice. It is not run."""
+    record = None if comes_with_the_tool(name) else _record_of_original(name)
+    if record is not None:
+        remember(record)
+
+
+def _record_of_original(name: str) -> dict[str, str] | None:
+    """Of the file that `model.cell` names, what `cell.json` would say; None if there is no such file."""
     where, _, given = name.rpartition(":")
     files = [Path(where)] if where.endswith(".py") else module_files(where)
     source = _source(files[-1]) if files else None
-    if source is not None:
-        sha256 = hashlib.sha256(source.encode()).hexdigest()
-        if is_remembered({"cell": name, "class": given, "origin": where, "sha256": sha256}):
-            return
-    raise _not_trusted(f"names {name}, and has no checkpoint that holds a copy of it", name)
+    if source is None:
+        return None
+    sha256 = hashlib.sha256(source.encode()).hexdigest()
+    return {"cell": name, "class": given, "origin": where, "sha256": sha256}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from lstmcli.config import load_config
 from lstmcli.config.recipes import find_recipe, point_to_shipped, recipe_names, shipped
 from lstmcli.core.errors import ConfigError
-from lstmcli.sweep.experiments.grid import make_plan, trials
+from lstmcli.sweep.experiment import make_plan, trials
 
 
 def test_a_recipe_is_found_by_name_and_its_data_with_it(tmp_path, monkeypatch):
@@ -66,7 +66,7 @@ def test_an_unknown_name_lists_the_near_ones(text, said, tmp_path, monkeypatch):
 def test_an_experiment_finds_its_own_cell_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan, lines = make_plan("gate-ablation")
-    cells = {trial.variant: trial.config.model.cell for trial in trials(plan, lines)}
+    cells = {trial.labels["variant"]: trial.config.model.cell for trial in trials(plan, lines)}
     where, _, name = cells["sigmoid input"].rpartition(":")
     assert Path(where) == shipped() / "configs" / "experiments" / "cells.py" and Path(where).is_file()
     assert name == "SigmoidInputLSTM" and cells["lstm"] == "lstm"

@@ -10,7 +10,7 @@ from lstmcli.run import plan
 from lstmcli.run.distributed import ALONE
 from lstmcli.run.session import assemble
 from lstmcli.run.telemetry.console import Console
-from lstmcli.sweep.tuning import rates
+from lstmcli.sweep import rates
 
 RATE, STEPS = 0.02, 6
 TEXT = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.run.kind import Asked, Charts, Kind, Measurement, Reading
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -94,6 +94,8 @@ class SyntheticKind(SequenceKind):
     name = "synthetic"
     purpose = "a synthetic task"
     writes = False
+    solves = True
+    measures = ("eval", "generate")
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
         from lstmcli.kinds.sequence.task import SyntheticTraining
@@ -104,6 +106,11 @@ class SyntheticKind(SequenceKind):
         from lstmcli.kinds.sequence.trained import SyntheticRun
 
         return SyntheticRun(directory, config, checkpoint)
+
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.sequence.measure import scores_by_length, wave_that_goes_on
+
+        return wave_that_goes_on(run) if what == "generate" else scores_by_length(run, asked)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         return {"task": config.data.task, "length": config.data.length}

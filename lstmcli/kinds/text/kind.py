@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
 from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.run.kind import Asked, Charts, Kind, Measurement, Reading
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -44,6 +44,8 @@ class TextKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
+    measures = ("eval", "gradients")
+
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
 
@@ -70,6 +72,21 @@ class TextKind(Kind):
             "head.weight": (rows, None),
             "head.bias": (rows,),
         }
+
+    def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.text.measure import both_protocols, gradients_by_lag
+
+        if what == "gradients":
+            return gradients_by_lag(run.model, run.splits()["val"], asked.lag)
+        return both_protocols(run, asked.split or "val")
+
+    def measure_start(self, task: Any, asked: Asked) -> Measurement:
+        from lstmcli.kinds.text.measure import gradients_by_lag
+
+        if "gradients" not in asked.measures:
+            return Measurement()
+        found = gradients_by_lag(task.model, task.data.val, asked.lag)
+        return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.errors import ConfigError, RunError, UsageError
-from lstmcli.sweep.experiments.grid import load_plan, make_plan, one_trial, trials
+from lstmcli.sweep.experiment import load_plan, make_plan, trials
 
 
 def test_every_variant_at_every_value_with_every_seed(desk):
@@ -80,8 +80,21 @@ def test_a_plan_survives_in_its_directory(desk):
     again = load_plan(folder)
     assert again == plan
     assert trials(again) == trials(plan)
-    assert one_trial(again, "wide-seed1").config.model.hidden_size == 12
-    with pytest.raises(RunError, match="has no trial 'nobody'"):
-        one_trial(again, "nobody")
+    assert {t.config.model.hidden_size for t in trials(again) if t.labels["variant"] == "wide"} == {12}
     with pytest.raises(RunError, match="holds no experiment"):
         load_plan(desk.folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("text", "generate"), ("synthetic", "gradients"), ("series", "gradients"), ("series", "generate")],
+)
+def test_what_a_kind_does_not_measure_is_refused_before_anything_is_trained(desk, task, kind, what):
+    base = {"text": desk_base(), "synthetic": task, "series": {"data": {"kind": "series", "path": "t.csv"}}}
+    path = desk.write(base=base[kind], measure=[what])
+    plan, lines = make_plan(str(path))
+    with pytest.raises(
+        ConfigError, match=rf"small\.yaml:\d+: measure: {what} is not for .* {kind}"
+    ) as caught:
+        trials(plan, lines)
+    assert "loss or eval" in str(caught.value)

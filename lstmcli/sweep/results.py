@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from lstmcli.core.tables import Table
-from lstmcli.sweep.experiments.grid import Plan
+from lstmcli.run.kind import kind_named
+from lstmcli.sweep.experiment import Plan
 
 LABELS = {
     "best_loss": "best val loss",
@@ -130,7 +131,7 @@ class Results:
     def has_task(self) -> bool:
         """Whether there is something to solve."""
         data = self.plan.experiment.base.get("data")
-        return isinstance(data, dict) and data.get("kind") == "synthetic"
+        return isinstance(data, dict) and kind_named(str(data.get("kind", "text"))).solves
 
     def document(self) -> dict[str, Any]:
         experiment = self.plan.experiment

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.pictures import INK, PALETTE, new_figure, picture_style, plain
-from lstmcli.sweep.experiments.results import Results, Row, label_of, value_of
+from lstmcli.sweep.results import Results, Row, label_of, value_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

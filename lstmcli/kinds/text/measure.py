@@ -1,10 +1,10 @@
-"""How the gradient of one symbol's loss fades with the lag, as the numbers and the curve of a trial.
+"""What an experiment measures of a run of a text: its loss in both protocols, and how the gradient of one
+symbol's loss fades with the lag.
 
-The loss is that of the last symbol of a passage; the curve is the norm of its gradient with respect to
-the memory of the first layer (the cell state, or the hidden state where there is none) so many steps
-earlier, divided by the norm at lag 0, as the geometric mean over passages spread evenly over the
-validation text. Everything is computed in float64: at a lag of 100 the norm of a plain recurrent network
-may be 1e-30.
+That loss is of the last symbol of a passage; the curve is the norm of its gradient with respect to the
+memory of the first layer (the cell state, or the hidden state where there is none) so many steps earlier,
+divided by the norm at lag 0, as the geometric mean over passages spread evenly over the validation text.
+Everything is computed in float64: at a lag of 100 the norm of a plain recurrent network may be 1e-30.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmcli.core.errors import ConfigError, DataError
+from lstmcli.core.errors import DataError
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.report import Beside
 from lstmcli.kinds.text.trained import Run
-from lstmcli.sweep.experiments.history import Found
+from lstmcli.run.kind import Measurement
 
 PASSAGES = 32
 BEFORE = 100
@@ -30,22 +31,20 @@ FLOOR = 1e-300
 """Stands for a gradient that is nothing at all, whose logarithm is still a number."""
 
 
-def of_task(task: Any, lag: int) -> Found:
-    """Of the model of a task that is not trained yet."""
-    data = getattr(task, "data", None)
-    if not isinstance(task.model, TextModel) or data is None:
-        raise ConfigError("measure: gradients are measured on a text (data.kind: text)")
-    return _found(task.model, data.val, lag)
+def both_protocols(run: Run, split: str) -> Measurement:
+    """The loss in both protocols, and that of a model as sure as it is right, with the temperature that makes
+    it so."""
+    found: dict[str, float] = {}
+    for protocol in ("windows", "stateful"):
+        report = run.evaluate(split=split, protocol=protocol, beside=Beside(temperature="best"))
+        best = report.beside["best temperature"]
+        figures = {"loss": report.loss, "tempered": best["loss"], "temperature": best["temperature"]}
+        found |= {f"{protocol}_{name}": value for name, value in figures.items()}
+    return Measurement(found)
 
 
-def of_run(run: Any, lag: int) -> Found:
-    """Of a trained model."""
-    if not isinstance(run, Run):
-        raise ConfigError("measure: gradients are measured on a text (data.kind: text)")
-    return _found(run.model, run.splits()["val"], lag)
-
-
-def _found(model: TextModel, text: Any, lag: int) -> Found:
+def gradients_by_lag(model: TextModel, text: Any, lag: int) -> Measurement:
+    """The curve, and its decades at some lags, of a model on a validation text."""
     if text is None:
         raise DataError("gradients are measured on the validation text, and there is none")
     exact = copy.deepcopy(model).to("cpu").double()
@@ -61,7 +60,8 @@ def _found(model: TextModel, text: Any, lag: int) -> Found:
     slope = float((lags * decades).sum() / (lags**2).sum())
     marks = [k for k in (1, 10, 20, 50, 100, 200) if k <= lag]
     numbers = {f"gradient_{k}": float(decades[k]) for k in marks} | {"gradient_factor": 10.0**slope}
-    return numbers, {"gradient_by_lag": {"x": [float(k) for k in lags], "y": curve.tolist()}}
+    drawn = {"x": [float(k) for k in lags], "y": curve.tolist()}
+    return Measurement(numbers, {"gradient_by_lag": drawn})
 
 
 def passages(text: Any, lag: int) -> Tensor:

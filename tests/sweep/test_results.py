@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lstmcli.core.tables import to_text
-from lstmcli.sweep.experiments.results import Results, describe, show, spread_of
+from lstmcli.sweep.results import Results, describe, show, spread_of
 
 
 def record(variant, seed, at=None, state="complete", **numbers):

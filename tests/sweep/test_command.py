@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from lstmcli.cli.app import app
 from lstmcli.core.errors import Interrupted
-from lstmcli.sweep.experiments import trial
+from lstmcli.sweep import worker
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_an_experiment_ends_in_a_table_a_picture_and_json(desk, command):
 
 
 def test_what_is_done_of_an_experiment_that_is_cut_off_can_be_read(desk, command, monkeypatch):
-    train, made = trial.run_trial, []
+    train, made = worker.run_trial, []
 
     def cut_off(*words, **more):
         if made:
@@ -51,7 +51,7 @@ def test_what_is_done_of_an_experiment_that_is_cut_off_can_be_read(desk, command
         made.append(1)
         return train(*words, **more)
 
-    monkeypatch.setattr(trial, "run_trial", cut_off)
+    monkeypatch.setattr(worker, "run_trial", cut_off)
     path = desk.write(against="wide")  # of which nothing is there yet
     code, _, _ = command(path, "--jobs", 0, "--run", "cut")
     found = json.loads((desk.folder / "runs" / "cut" / "results.json").read_text())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 
 import pytest
 
-from lstmcli.sweep import SAFELY
-from lstmcli.sweep.experiments import worker
+from lstmcli.sweep import pool
+from lstmcli.sweep.experiment import trials
 
 
 @pytest.fixture
@@ -25,9 +24,9 @@ def started(desk):
         seeds=[1],
     )
     folder = desk.place(plan)
-    command = [sys.executable, "-m", worker.__name__, str(folder)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    yield process, folder
+    lines = {trial.name: trial.encode(False).decode() for trial in trials(plan)}
+    process = subprocess.Popen(pool.command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    yield process, folder, lines
     process.kill()
     process.wait()
     process.stdin.close()
@@ -35,15 +34,15 @@ def started(desk):
 
 
 def test_trials_one_after_the_other_until_its_parent_is_gone(started):
-    process, folder = started
-    process.stdin.write("lost-seed1\nshort-seed1\n")
+    process, folder, lines = started
+    process.stdin.write(lines["lost-seed1"] + lines["short-seed1"])
     process.stdin.flush()
     assert [process.stdout.readline() for _ in range(2)] == ["lost-seed1\n", "short-seed1\n"]
     assert json.loads((folder / "short-seed1" / "trial.json").read_text())["state"] == "complete"
     assert not (folder / "lost-seed1" / "trial.json").exists()
     assert "there is no file gone.txt" in (folder / "logs" / "lost-seed1.log").read_text()
     assert "val loss" in (folder / "logs" / "short-seed1.log").read_text()
-    process.stdin.write("long-seed1\n")
+    process.stdin.write(lines["long-seed1"])
     process.stdin.flush()
     log = folder / "long-seed1" / "metrics.jsonl"
     deadline = time.monotonic() + 60.0
@@ -55,10 +54,9 @@ def test_trials_one_after_the_other_until_its_parent_is_gone(started):
     assert "go on with" in (folder / "logs" / "long-seed1.log").read_text()
 
 
-@pytest.mark.parametrize("module", ["lstmcli.sweep.experiments.worker", "lstmcli.sweep.tuning.trial"])
-def test_nothing_is_imported_from_the_current_folder(tmp_path, module):
+def test_nothing_is_imported_from_the_current_folder(tmp_path):
     for name in ("yaml", "numpy", "torch", "pydantic"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
-    command = [sys.executable, *SAFELY, "-m", module, str(tmp_path / "none"), "none"]
-    subprocess.run(command, cwd=tmp_path, input="none\n", text=True, capture_output=True, check=False)
+    done = subprocess.run(pool.command(tmp_path), cwd=tmp_path, input="", capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()

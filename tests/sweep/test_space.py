@@ -6,7 +6,7 @@ import pytest
 
 from lstmcli.config.load import parse_config
 from lstmcli.core.errors import ConfigError
-from lstmcli.sweep.tuning.space import (
+from lstmcli.sweep.space import (
     Range,
     check_space,
     default_space,

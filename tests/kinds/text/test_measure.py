@@ -12,9 +12,8 @@ from torch.nn import functional
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
 from lstmcli.kinds.text.inside import gradient_norms
+from lstmcli.kinds.text.measure import BEFORE, PASSAGES, gradients_by_lag, passages, relative_norms
 from lstmcli.kinds.text.model import TextModel
-from lstmcli.sweep.experiments import measure_gradients
-from lstmcli.sweep.experiments.measure_gradients import BEFORE, PASSAGES, passages, relative_norms
 
 LAG, SYMBOLS = 100, 7
 
@@ -29,6 +28,11 @@ def model_of(cell, **settings):
     return TextModel(
         Model(cell=cell, hidden_size=6, embedding_size=4, num_layers=1, path="loop", **settings), SYMBOLS
     )
+
+
+def measured(model, text, lag):
+    found = gradients_by_lag(model, text, lag)
+    return found.numbers, found.curves
 
 
 def loss_from(model, ids, state):
@@ -80,7 +84,7 @@ def test_gradients_by_lag_are_those_of_finite_differences(text, cell, memory, se
 def test_the_curve_is_the_geometric_mean_relative_to_lag_0(text):
     model = model_of("lstm")
     before = copy.deepcopy(model.state_dict())
-    numbers, curves = measure_gradients._found(model, text, 20)
+    numbers, curves = measured(model, text, 20)
     exact = model.double()
     exact.products = torch.float64
     ids = passages(text, 20)
@@ -98,7 +102,7 @@ def test_a_gradient_that_is_nothing_is_still_a_number(text):
     model = model_of("rnn")
     with torch.no_grad():
         model.layers.layers[0].weight_hh.zero_()
-    numbers, curves = measure_gradients._found(model, text, 10)
+    numbers, curves = measured(model, text, 10)
     assert numbers["gradient_10"] < -250 and np.isfinite(curves["gradient_by_lag"]["y"]).all()
 
 

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from lstmcli.core.errors import Interrupted, Terminated, UsageError
-from lstmcli.sweep.experiments import conduct
-from lstmcli.sweep.experiments.grid import trials
+from lstmcli.sweep import pool
+from lstmcli.sweep.experiment import conduct, load_plan, trials
 
 # What stands in for a worker: it writes a trial's record, fails, dies, or waits to be ended.
 WORKER = """
@@ -21,7 +21,7 @@ import json, os, sys, time
 from pathlib import Path
 folder, fate, sleep = Path(sys.argv[1]), json.loads(sys.argv[2]), float(sys.argv[3])
 for line in sys.stdin:
-    name = line.strip()
+    name = json.loads(line)["name"]
     variant, seed = name.rsplit("-seed", 1)
     began = time.time()
     if fate.get(variant) == "dies":
@@ -48,7 +48,7 @@ def stand_in(monkeypatch):
     def use(fate, sleep=0.0):
         words = [sys.executable, "-I", "-c", WORKER]
         monkeypatch.setattr(
-            conduct, "_command", lambda folder: [*words, str(folder), json.dumps(fate), str(sleep)]
+            pool, "command", lambda folder: [*words, str(folder), json.dumps(fate), str(sleep)]
         )
 
     return use
@@ -58,9 +58,7 @@ def conducted(desk, jobs=2, **changes):
     plan = desk.plan(**changes)
     folder = desk.place(plan)
     told = []
-    records = conduct.conduct(
-        folder, plan, trials(plan), jobs, lambda t, r: told.append((t.name, r["state"]))
-    )
+    records = conduct(folder, plan, trials(plan), jobs, lambda t, r: told.append((t.name, r["state"])))
     return records, told, folder
 
 
@@ -106,15 +104,9 @@ def test_a_resume_reads_what_is_done_and_makes_the_rest(desk, stand_in):
     stand_in({"wide": "fails"})
     first, _, folder = conducted(desk)
     stand_in({"narrow": "fails"})
-    plan = conduct_plan(folder)
-    again = conduct.conduct(folder, plan, trials(plan), 2, lambda trial, record: None)
+    plan = load_plan(folder)
+    again = conduct(folder, plan, trials(plan), 2, lambda trial, record: None)
     assert again[:2] == first[:2] and [r["state"] for r in again] == ["complete"] * 4
-
-
-def conduct_plan(folder):
-    from lstmcli.sweep.experiments.grid import load_plan
-
-    return load_plan(folder)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lstmcli.sweep.experiments.grid import make_plan, trials
-from lstmcli.sweep.experiments.schema import experiment_files
+from lstmcli.sweep.experiment import experiment_files, make_plan, trials
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FILES = [path.resolve() for path in experiment_files()]
 
 

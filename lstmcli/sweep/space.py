@@ -17,7 +17,7 @@ from pydantic import ValidationError, model_validator
 
 from lstmcli.config.load import parse_config
 from lstmcli.config.schema import Config, Section
-from lstmcli.config.yaml_reader import read_text, read_yaml
+from lstmcli.config.yaml_reader import read_file
 from lstmcli.core.errors import ConfigError
 from lstmcli.run.kind import kind_of
 
@@ -58,11 +58,7 @@ def default_space(config: Config) -> Space:
 
 def load_space(path: Path) -> Space:
     """The space of a file. ConfigError names what is wrong in it."""
-    reading = read_yaml(read_text(path))
-    if reading.problems:
-        first = reading.problems[0]
-        at = f":{first.place[0]}:{first.place[1]}" if first.place else ""
-        raise ConfigError(f"{path}{at}: {first.text}")
+    reading = read_file(path)
     if not isinstance(reading.value, dict) or not reading.value:
         raise ConfigError(f"{path}: a space names settings, each with a range or a list of values")
     return {str(name): _dimension(f"{path}: {name}", found) for name, found in reading.value.items()}
@@ -104,17 +100,21 @@ def check_space(config: Config, space: Space) -> None:
                 raise ConfigError(f"space: {name}: {value}: {error.message}", error.hint) from None
 
 
-def own_settings(config: Config, space: Space) -> dict[str, Value] | None:
-    """What the config itself has for the settings of a space; None where one lies outside of it."""
+def settings_of(config: Config, space: Space) -> dict[str, Value]:
+    """What the config has for the settings of a space."""
     found: dict[str, Value] = {}
-    for name, dimension in space.items():
+    for name in space:
         value: Any = config
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
-        if not _holds(dimension, value):
-            return None
         found[name] = value
     return found
+
+
+def own_settings(config: Config, space: Space) -> dict[str, Value] | None:
+    """The same; None where one lies outside of the space."""
+    found = settings_of(config, space)
+    return found if all(_holds(space[name], value) for name, value in found.items()) else None
 
 
 def _holds(dimension: Range | list[Value], value: Any) -> bool:

@@ -9,13 +9,14 @@ import signal
 import pytest
 
 from lstmcli.core.errors import Interrupted
-from lstmcli.sweep.experiments.grid import one_trial
-from lstmcli.sweep.experiments.trial import Watch, run_trial
+from lstmcli.sweep.experiment import trials
+from lstmcli.sweep.worker import Watch, run_trial
 
 
 def run(desk, plan, name, folder=None):
     place = folder or desk.place(plan)
-    return run_trial(place, plan, one_trial(plan, name), quiet=True), place / name
+    trial = next(trial for trial in trials(plan) if trial.name == name)
+    return run_trial(place, trial), place / name
 
 
 def test_a_trial_is_an_ordinary_run_with_a_record(desk):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.errors import ConfigError
-from lstmcli.sweep.experiments.schema import find_experiment, load_experiment
+from lstmcli.sweep.experiment import find_experiment, load_experiment
 
 GOOD = """title: Small
 claim: Wide is better.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lstmcli.sweep.experiments.grid import Plan, make_plan
+from lstmcli.sweep.experiment import Plan, make_plan, trials
 
 BASE: dict[str, Any] = {
     "data": {"path": "text.txt", "cache": "cache"},
@@ -58,9 +58,10 @@ class Desk:
 
     def place(self, plan: Plan, name: str = "here") -> Path:
         """The directory of an experiment that begins."""
-        from lstmcli.sweep.experiments.conduct import make_folder
+        from lstmcli.sweep.pool import make_folder, trust_folder
 
-        folder = make_folder(plan.name, name, self.folder / "runs")
+        folder = make_folder(plan.name, name, self.folder / "runs", "experiment")
+        trust_folder(folder, {trial.config.model.cell for trial in trials(plan)})
         plan.save(folder)
         return folder
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.pictures import save_figure
-from lstmcli.sweep.experiments.picture import draw, middle
-from lstmcli.sweep.experiments.results import Results
+from lstmcli.sweep.picture import draw, middle
+from lstmcli.sweep.results import Results
 
 
 def record(variant, seed, at=None, curves=None, **numbers):

@@ -1,1 +1,0 @@
-"""Search: better settings for a config, on a budget of minutes."""
