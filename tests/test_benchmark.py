@@ -30,6 +30,20 @@ def test_generate_measures_both_sides():
     assert result["ratio"] > 0 and result["batch"] == 1
 
 
+def test_intervals_are_measured_on_series_of_every_kind(monkeypatch, tmp_path):
+    """Each is proposed for, trained, and counted on steps that it has not seen."""
+    from lstmcli.benchmark import intervals
+    from lstmcli.cli.init import propose_table
+
+    told = []
+    result = intervals.bench_intervals(propose_table, 1, 2, lambda *of: told.append(of))
+    assert set(result["kinds"]) == set(intervals.KINDS) == {kind for kind, _, _ in told}
+    for found in result["kinds"].values():
+        assert 0.0 <= found["coverage"] <= 1.0 and found["nominal"] == 0.9 and found["width"] > 0.0
+    shares = [found["coverage"] for found in result["kinds"].values()]
+    assert result["least"] == min(shares) and result["coverage"] == pytest.approx(sum(shares) / 5)
+
+
 def test_an_unknown_bench_is_a_usage_error():
     from lstmcli.cli.bench import command
 

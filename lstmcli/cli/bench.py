@@ -1,4 +1,4 @@
-"""lstm bench: this tool beside plain PyTorch, on this machine."""
+"""lstm bench: this tool beside plain PyTorch, on this machine; and what its intervals cover."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lstmcli.core.errors import UsageError
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="train, generate, cells or series.")],
+    what: Annotated[str, typer.Argument(help="train, generate, cells, series or intervals.")],
     hidden: Annotated[int, typer.Option("--hidden", min=1, help="Units per layer.")] = 512,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers.")] = 2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Streams (train).")] = 64,
@@ -22,9 +22,12 @@ def command(
     telemetry: Annotated[
         bool, typer.Option("--telemetry", help="Measure what gate statistics cost instead.")
     ] = False,
+    series: Annotated[int, typer.Option("--series", min=1, help="Of each kind (intervals).")] = 40,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates for each series (intervals).")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure speed against a plain nn.LSTM loop of the same shapes, the two in turn.
+    """Measure speed against a plain nn.LSTM loop of the same shapes, the two in turn; or what intervals
+    cover.
 
     \b
     Examples:
@@ -33,9 +36,12 @@ def command(
       lstm bench generate --json
       lstm bench cells --rounds 3
       lstm bench series
+      lstm bench intervals --series 8
     """
-    if what not in ("train", "generate", "cells", "series"):
-        raise UsageError(f"there is no bench {what!r}", "there are train, generate, cells and series")
+    if what not in ("train", "generate", "cells", "series", "intervals"):
+        raise UsageError(
+            f"there is no bench {what!r}", "there are train, generate, cells, series and intervals"
+        )
     if precision not in ("auto", "fp32", "bf16") or path not in ("auto", "fused", "engine", "loop"):
         raise UsageError("--precision is auto, fp32 or bf16; --path is auto, fused, engine or loop")
     from lstmcli.benchmark.compare import Shape, bench_generate, bench_telemetry, bench_train
@@ -51,6 +57,8 @@ def command(
         from lstmcli.benchmark.series import bench_series
 
         result = bench_series(rounds)
+    elif what == "intervals":
+        result = _intervals(series, steps)
     elif telemetry:
         result = bench_telemetry(shape, rounds)
     else:
@@ -61,10 +69,25 @@ def command(
         _print(result)
 
 
+def _intervals(series: int, steps: int) -> dict[str, Any]:
+    from lstmcli.benchmark.intervals import bench_intervals
+    from lstmcli.cli.init import propose_table
+    from lstmcli.core.notices import route_notices
+    from lstmcli.run.telemetry.console import Console
+
+    console = Console()
+    route_notices(lambda text: None)  # of each small run
+    try:
+        return bench_intervals(propose_table, series, steps, console.data_progress)
+    finally:
+        console.end_data()
+        route_notices(None)
+
+
 def _print(result: dict[str, Any]) -> None:
     for name, value in result.items():
-        if name == "cells":
-            _print_cells(value)
+        if name in ("cells", "kinds"):
+            _print_cells(name.removesuffix("s"), value)
         elif isinstance(value, dict):
             print(name)
             for inner, number in value.items():
@@ -73,10 +96,10 @@ def _print(result: dict[str, Any]) -> None:
             print(f"{name:28} {_shown(value)}")
 
 
-def _print_cells(cells: dict[str, dict[str, Any]]) -> None:
+def _print_cells(name: str, cells: dict[str, dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(k for found in cells.values() for k in found))
     rows = [[name, *(_shown(found.get(k, "")) for k in columns)] for name, found in cells.items()]
-    print_rows([["cell", *(k.replace("_", " ") for k in columns)], *rows])
+    print_rows([[name, *(k.replace("_", " ") for k in columns)], *rows])
 
 
 def _shown(value: Any) -> str:

@@ -188,6 +188,10 @@ def propose_table(file: Path) -> str:
     if not found.splits:
         split = f"  val_length: {found.horizon:<12} # the steps of each series before the last ...\n"
         split += f"  test_length: {found.horizon:<11} # ... which are the test\n"
+    if found.calibration:
+        split += (
+            f"  calibration_length: {found.calibration:<4} # training steps that only calibrate intervals\n"
+        )
     return f"""\
 # An LSTM that forecasts {_quoted(file.name)} ({several} {found.steps:,} steps).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.

@@ -102,6 +102,10 @@ class Data(Section):
     validation."""
     test_length: PositiveInt | None = None
     """series: instead of `splits`: the last so many steps of each series are test."""
+    calibration_length: PositiveInt | None = None
+    """series: the last so many steps of the training part that nothing is learned from and nothing chosen
+    on: the intervals of forecasts are calibrated on them. null: on validation, which also chooses the
+    weights."""
     task: Literal["adding", "copy", "parity", "recall", "dyck", "anbn", "sine", "sawtooth"] | None = None
     """synthetic: what is to be learned (docs/sequences.md has each task, its source and when it is
     solved)."""

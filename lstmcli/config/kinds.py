@@ -11,6 +11,7 @@ TEXT = ("level", "min_count", "separator", *READING)
 SERIES = (
     "layout", "time", "dayfirst", "target", "group", "frequency", "season", "known", "past", "static",
     "header", "decimal", "thousands", "missing", "context_length", "horizon", "val_length", "test_length",
+    "calibration_length",
 )  # fmt: skip
 SYNTHETIC = ("task", "length", "symbols", "train_length")
 LABELLED = ("label", "max_length")
@@ -26,7 +27,7 @@ OWNERS = {name: [kind for kind, names in ALLOWED.items() if name in names] for n
 TASKS_WITH_SYMBOLS = ("copy", "recall", "dyck")
 FORECASTING = (
     "context_length", "horizon", "val_length", "test_length", "known", "past", "static", "season", "layout",
-    "frequency", "test_path", "header", "decimal", "thousands",
+    "frequency", "test_path", "header", "decimal", "thousands", "calibration_length",
 )  # fmt: skip
 """Settings of series that have no place where whole series are classified."""
 

@@ -403,6 +403,38 @@ def test_what_happens_in_the_validation_part_changes_no_weight(series_lab):
         assert np.array_equal(after[1][name], value), name
 
 
+def test_steps_that_calibrate_are_neither_learned_from_nor_chosen_on(series_lab):
+    """Changed where no context of validation reaches, they change the calibration and nothing else."""
+    word = "data.calibration_length=48"
+    said = series_lab.train("before", word).err
+    assert "intervals rest on 43 windows of steps that nothing was learned from" in said
+    table = values()
+    table[TRAIN - 48 : TRAIN - 24] *= 5.0
+    write(series_lab, table)
+    series_lab.train("after", word)
+    before, after = learned(series_lab, "before"), learned(series_lab, "after")
+    assert before[-1] != after[-1]
+    for record in (*before[0], *after[0]):
+        record.pop("val/mase", None)  # which divides by all that lies before validation
+    assert_as_learned(before[:-1], after[:-1])
+    basis = {"part": "calibration", "origins": 43, "values": 96}  # 48 steps of two columns
+    assert document(series_lab, "before")["calibrated_on"] == basis
+    assert series_lab.lstm("eval", "before", "--json").json["intervals"] == basis
+    assert "Intervals of 90% rest on steps that nothing was learned" in series_lab.lstm("eval", "before").out
+
+
+def test_without_such_steps_validation_calibrates_and_that_is_said(done):
+    assert document(done, "whole")["calibrated_on"]["part"] == "val"
+    assert "rest on the validation part" in done.lstm("eval", "whole").out
+    assert "they may be too narrow (data.calibration_length)" in done.train("again", "train.max_steps=1").err
+
+
+def test_without_validation_the_intervals_are_calibrated_all_the_same(series_lab):
+    words = ["data.splits=[1.0]", "data.calibration_length=30", "train.max_steps=3", "evaluation.every=null"]
+    series_lab.train("r", *words)
+    assert document(series_lab, "r")["calibrated_on"]["part"] == "calibration"
+
+
 def test_times_with_an_offset_are_the_same_moments(series_lab):
     words = ["forecast.calendar=true"]
     series_lab.train("utc", *words)

@@ -58,11 +58,20 @@ class _Shape(_Part):
     season: int = Field(ge=1)
 
 
+class _Basis(_Part):
+    """What a calibration rests on."""
+
+    part: Literal["calibration", "val"]
+    origins: int = Field(ge=0)
+    values: int = Field(ge=0)
+
+
 class _Document(_Part):
     meta: _Meta
     shape: _Shape
     scaler: dict[str, Any]  # Scaler.from_json checks it
     calibration: list[list[float]] | None = None
+    calibrated_on: _Basis | None = None
 
 
 def check_document(found: dict[str, Any], path: Path, horizon: int, levels: int) -> dict[str, Any]:

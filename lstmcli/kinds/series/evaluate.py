@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.kinds.series.forecaster import Calibration, Floats, Forecaster, Places, Prediction
+from lstmcli.kinds.series.calibration import Basis, Calibration
+from lstmcli.kinds.series.forecaster import Floats, Forecaster, Places, Prediction
 from lstmcli.kinds.series.metrics import ScoreBoard, mase_scale
 from lstmcli.kinds.series.plot import ForecastPanel
-from lstmcli.kinds.series.windows import Windows
+from lstmcli.kinds.series.windows import WindowBatch, Windows
 
 AT_ONCE = 1 << 22
 """Most numbers of context and forecast to hold for one batch."""
@@ -102,11 +103,12 @@ def evaluate_series(
     on_progress: Callable[[int, int], None] | None = None,
     *,
     with_loss: bool = False,
-    calibrate: bool = False,
+    calibrate: str | None = None,
 ) -> Evaluation | None:
     """Forecast windows and score them in the table's own units. None when `stop` asked to end early.
 
-    `calibrate`: leave the forecasts as the model makes them, and find what would calibrate them.
+    `calibrate`: the part that the windows are of; leave the forecasts as the model makes them, and find what
+    would calibrate them.
     """
     keys = forecaster.scaler.deviation.size
     chosen = spread(windows, most)
@@ -114,7 +116,7 @@ def evaluate_series(
         not calibrate and forecaster.calibration is not None
     )
     board = ScoreBoard(forecaster.horizon, keys, forecaster.levels if has_spread else ())
-    losses, kept = [], []
+    losses, kept, seen = [], [], []
     room = RESIDUALS // max(1, len(forecaster.panel.targets) * forecaster.horizon * len(forecaster.levels))
     keep = set(spread(windows, room).tolist()) if calibrate and room < len(chosen) else None
     with torch.no_grad():
@@ -132,16 +134,29 @@ def evaluate_series(
                 residuals = forecaster.residuals(batch, prediction)
                 mine = slice(None) if keep is None else [k for k, n in enumerate(numbers) if int(n) in keep]
                 kept.append(residuals[mine])
+                seen.append(_cells(forecaster, batch, residuals)[mine])
                 restored = forecaster.restored(batch, prediction)
             else:
                 restored = forecaster.finish(batch, prediction)
             add_to_board(board, series, restored, scales.at(series, origins))
             if on_progress is not None:
                 on_progress(int(numbers[-1]) + 1, len(windows))
-    calibration = Calibration.fit(np.concatenate(kept), forecaster.levels) if kept else None
+    calibration = None
+    if calibrate and kept:
+        residuals, cells = np.concatenate(kept), np.concatenate(seen)
+        basis = Basis(calibrate, len(residuals), len(np.unique(cells[cells >= 0])))
+        calibration = Calibration.fit(residuals, forecaster.levels, basis)
     count = sum(n for _, n in losses)
     loss = sum(value * n for value, n in losses) / count if count else float("nan")
     return Evaluation(board, loss, calibration)
+
+
+def _cells(forecaster: Forecaster, batch: WindowBatch, residuals: Floats) -> npt.NDArray[np.int64]:
+    """(B, h, C): which value of the panel each residual is of; -1 where there is none."""
+    channels = residuals.shape[2]
+    steps = forecaster.panel.offsets[batch.series] + batch.origins
+    cells = (steps[:, None] + np.arange(residuals.shape[1]))[..., None] * channels + np.arange(channels)
+    return np.where(np.isnan(residuals[..., 0]), -1, cells)
 
 
 def forecast_panels(

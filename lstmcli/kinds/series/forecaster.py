@@ -6,7 +6,7 @@ windows of the table -> scaled -> rows for the model -> forecast -> calibrated -
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.config.schema import Config
+from lstmcli.kinds.series.calibration import Calibration
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows, normalise
 from lstmcli.kinds.series.scaling import Scaler
@@ -22,8 +23,6 @@ from lstmcli.kinds.series.windows import WindowBatch, gather
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
-FEWEST = 200
-"""Residuals of a step below which all steps are calibrated together."""
 
 
 class Prediction(NamedTuple):
@@ -32,31 +31,6 @@ class Prediction(NamedTuple):
     point: Floats  # (B, h, C)
     quantiles: Floats | None  # (B, h, C, Q)
     actual: Floats  # (B, h, C)
-
-
-class Calibration(NamedTuple):
-    """What is added to each quantile so that on validation as much lies below it as it says: split
-    conformal prediction, one-sided for each level (Romano et al. 2019). In units of the window's scale."""
-
-    offsets: Floats  # (h, Q)
-
-    @classmethod
-    def from_json(cls, found: Any) -> Calibration | None:
-        """What a checkpoint holds: a list of rows, or null."""
-        return None if found is None else cls(np.asarray(found, dtype=np.float64))
-
-    @classmethod
-    def fit(cls, residuals: Floats, levels: Sequence[float]) -> Calibration:
-        """residuals (N, h, C, Q) of (truth - quantile) / window scale, NaN where the truth is missing."""
-        steps = residuals.shape[1]
-        flat = residuals.transpose(1, 3, 0, 2).reshape(steps, len(levels), -1)
-        if flat.shape[-1] < FEWEST:
-            together = flat.transpose(1, 0, 2).reshape(1, len(levels), -1)
-            flat = np.broadcast_to(together, (steps, *together.shape[1:]))
-        empty = np.all(np.isnan(flat), axis=-1, keepdims=True)
-        flat = np.where(empty, 0.0, flat)
-        columns = [np.nanquantile(flat[:, k], level, axis=-1) for k, level in enumerate(levels)]
-        return cls(np.stack(columns, axis=-1))
 
 
 def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:

@@ -52,6 +52,8 @@ class Proposal:
     context: int
     horizon: int
     patch: int
+    calibration: int
+    """Steps that are kept for intervals alone; 0: there is no room."""
     splits: bool
     """Shares, else the last horizon of each series for test, and the one before for validation."""
     positive: bool
@@ -96,6 +98,7 @@ def propose_series(path: Path) -> Proposal:
         context,
         horizon,
         patch_for(context, horizon),
+        calibration_for(steps, context, horizon),
         steps // 10 >= max(10 * horizon, context),
         bool((observed >= 0).all()),
         len(panel.names),
@@ -130,6 +133,13 @@ def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
     horizon = max(1, min(horizon, steps // 8))
     context = max(1, min(context, steps - 3 * horizon))
     return max(context - context % horizon, min(context, horizon)), horizon
+
+
+def calibration_for(steps: int, context: int, horizon: int) -> int:
+    """Three horizons, or as many steps as leave training two thirds of all; 0 where these are fewer than two
+    horizons, or leave no window."""
+    fits = min(3 * horizon, steps // 5)
+    return fits if fits >= 2 * horizon and steps - fits - 2 * horizon >= context + 2 * horizon else 0
 
 
 def patch_for(context: int, horizon: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from lstmcli.core.errors import DataError
 from lstmcli.core.tables import Table
 from lstmcli.kinds.series.baselines import BASELINES, naive2
+from lstmcli.kinds.series.calibration import Basis
 from lstmcli.kinds.series.evaluate import Scales, add_to_board, evaluate_series, in_batches, spread
 from lstmcli.kinds.series.forecaster import Forecaster, Prediction
 from lstmcli.kinds.series.metrics import ScoreBoard, owa
@@ -44,6 +45,7 @@ class SeriesReport:
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
     rows: list[dict[str, Any]]  # by step or by series, if asked for
+    basis: Basis | None = None  # of the intervals
 
     def to_json(self) -> dict[str, Any]:
         found = {
@@ -52,8 +54,16 @@ class SeriesReport:
             "season": self.season,
             **self.metrics,
             "baselines": self.baselines,
+            "intervals": None if self.basis is None else self.basis._asdict(),
         }
         return found | ({"rows": self.rows} if self.rows else {})
+
+    def _note(self) -> str:
+        """What a reader must know beside the figures."""
+        if self.basis is None:
+            return ""
+        of = f"of {100 * self.metrics['nominal']:g}% " if "nominal" in self.metrics else ""
+        return f"Intervals {of}rest on {self.basis}."
 
     def tables(self) -> list[Table]:
         """The model above what costs nothing, in the same metrics; then the rows by step or series."""
@@ -65,7 +75,7 @@ class SeriesReport:
         rows = [["this model", *(_number(metrics.get(k)) for k in shown)]]
         for name, found in self.baselines.items():
             rows.append([NAMES.get(name, name), *(_number(found.get(k)) for k in shown)])
-        tables = [Table(title, ["", *(k.replace("_", " ") for k in shown)], rows)]
+        tables = [Table(title, ["", *(k.replace("_", " ") for k in shown)], rows, self._note())]
         if self.rows:
             names = [k for k in self.rows[0] if k in ("group", "target", "step") or k in shown]
             details = [[_number(row.get(k)) for k in names] for row in self.rows]
@@ -105,6 +115,7 @@ def report_on_series(
         metrics,
         baselines,
         _rows(found.board, forecaster, by),
+        None if forecaster.calibration is None else forecaster.calibration.basis,
     )
 
 

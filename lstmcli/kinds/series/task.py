@@ -17,9 +17,10 @@ from lstmcli.engine.footprint import check_series_room, check_training_room, ser
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
+from lstmcli.kinds.series.calibration import PARTS, Calibration
 from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
-from lstmcli.kinds.series.forecaster import Calibration, Forecaster, series_shape
+from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import SeriesModel
 from lstmcli.kinds.series.normalise import Rows
@@ -73,6 +74,9 @@ class SeriesTask:
         self.val = split_windows(
             self.data, "val", data.context_length, data.horizon, config.evaluation.stride
         )
+        self.apart = split_windows(
+            self.data, "calibration", data.context_length, data.horizon, config.evaluation.stride
+        )
         self.has_validation = len(self.val) > 0
         self._gradients: Gradients | None = None  # of the last evaluation
         self._pace = Pace(config)
@@ -82,7 +86,7 @@ class SeriesTask:
     @cached_property
     def scales(self) -> Scales:
         """What errors are divided by; made by the first evaluation, not by the start of a run."""
-        return Scales(self.forecaster, self.data.train_end)
+        return Scales(self.forecaster, self.data.val_begin)
 
     def stacks(self) -> list[Stack]:
         return self.model.stacks
@@ -120,15 +124,21 @@ class SeriesTask:
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         found = evaluate_series(
             self.forecaster, self.val, self.scales, self.config.evaluation.max_windows, stop,
-            with_loss=True, calibrate=True,
+            with_loss=True, calibrate="val",
         )  # fmt: skip
-        if found is None:
+        calibrated = found if not len(self.apart) else self._calibrated(stop)
+        if found is None or calibrated is None:
             return None
         self._last = found
-        self.forecaster.calibration = found.calibration
+        self.forecaster.calibration = calibrated.calibration
         names = ("scaled_mse", "scaled_mae", "smape", "mase", "coverage")
         values = {f"val/{k}": v for k in names if (v := found.board.summary().get(k)) is not None}
         return Score(found.loss, {"val/loss": found.loss} | values | self._look_back())
+
+    def _calibrated(self, stop: Callable[[], bool]) -> Evaluation | None:
+        """What calibrates the intervals, on steps that are kept for it alone."""
+        most = self.config.evaluation.max_windows
+        return evaluate_series(self.forecaster, self.apart, self.scales, most, stop, calibrate="calibration")
 
     def _look_back(self) -> dict[str, float]:
         """How far gradients reach, in a few fixed windows."""
@@ -160,14 +170,20 @@ class SeriesTask:
                 logger.figure(step, "gradients", gradients_figure(self._gradients))
 
     def files(self) -> dict[str, str]:
+        if not self.has_validation and len(self.apart) and (found := self._calibrated(lambda: False)):
+            self.forecaster.calibration = found.calibration
         offsets = self.forecaster.calibration
         document = self._document | {"calibration": None if offsets is None else offsets.offsets.tolist()}
+        if offsets is not None and offsets.basis is not None:
+            document["calibrated_on"] = offsets.basis._asdict()
         return {"series.json": json.dumps(document)} | self._cell_files
 
     def restore(self, folder: Path) -> None:
         path, levels = folder / "series.json", len(self.config.forecast.quantiles)
         found = check_document(read_json(path), path, self.config.data.horizon, levels)
-        self.forecaster.calibration = Calibration.from_json(found.get("calibration"))
+        self.forecaster.calibration = Calibration.from_json(
+            found.get("calibration"), found.get("calibrated_on")
+        )
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -192,9 +208,21 @@ class SeriesTask:
         return (
             f"data   {series}{len(panel.targets)} channel{many}, {len(panel.values):,} steps{grid}; "
             f"{len(self.batches.windows):,} windows{held}\n"
+            f"{self._describe_intervals()}"
             f"model  {describe_model(self.config, self.model)}; {data.context_length} steps -> "
             f"{data.horizon}, {self.config.forecast.decoder}, {self.config.forecast.loss}\n"
             f"train  {train.batch_size} windows a step, {self.steps_per_epoch:,} steps an epoch"
+        )
+
+    def _describe_intervals(self) -> str:
+        """The line of what the intervals will rest on."""
+        if len(self.apart):
+            return f"       intervals rest on {len(self.apart):,} windows of {PARTS['calibration']}\n"
+        if not self.has_validation:
+            return ""
+        return (
+            "       intervals rest on the validation part, which also chooses the weights: "
+            "they may be too narrow (data.calibration_length)\n"
         )
 
 

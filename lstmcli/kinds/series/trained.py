@@ -56,14 +56,17 @@ class SeriesRun(TrainedRun):
 
     def forecaster(self, panel: Panel) -> Forecaster:
         """The model over the series of a panel; those that training knew keep their scaling."""
-        from lstmcli.kinds.series.forecaster import Calibration, Forecaster
+        from lstmcli.kinds.series.calibration import Calibration
+        from lstmcli.kinds.series.forecaster import Forecaster
         from lstmcli.kinds.series.scaling import Scaler
 
         scaler = Scaler.from_json(self._document["scaler"])
         names = [str(name) for name in self._document["meta"]["names"]]
         fitted = scaler.for_panel(panel, names, self.config.forecast.scaling, self.config.data.context_length)
         made = Forecaster(self.config, self.model, panel, fitted, names)
-        made.calibration = Calibration.from_json(self._document.get("calibration"))
+        made.calibration = Calibration.from_json(
+            self._document.get("calibration"), self._document.get("calibrated_on")
+        )
         return made
 
     def data(self) -> SeriesData:
@@ -119,7 +122,7 @@ class SeriesRun(TrainedRun):
             else split_windows(own, split, context, horizon, stride)
         )
         # MASE divides by the errors of all that lies before a split, as the M4 competition does.
-        before = own.val_end if split == "test" else own.train_end
+        before = own.val_end if split == "test" else own.val_begin
         return report_on_series(self.forecaster(own.panel), windows, before, split, by, on_progress)
 
     def forecast(

@@ -143,11 +143,16 @@ def training_windows(data: SeriesData, context: int, horizon: int, stride: int =
 
 
 def split_windows(data: SeriesData, split: str, context: int, horizon: int, stride: int = 1) -> Windows:
-    """The windows of `val` or `test`, whose contexts reach back into earlier parts; may be none.
+    """The windows of `calibration`, `val` or `test`, whose contexts reach back into earlier parts; may be
+    none.
 
     An origin at the very start of a series has no context at all and is left out.
     """
-    first, last = (data.train_end, data.val_end) if split == "val" else (data.val_end, data.test_end)
+    first, last = {
+        "calibration": (data.train_end, data.val_begin),
+        "val": (data.val_begin, data.val_end),
+        "test": (data.val_end, data.test_end),
+    }[split]
     return Windows(data.panel, first, last, context, horizon, stride)
 
 

@@ -37,7 +37,7 @@ def panel_of(lengths, channels=2, known=1, past=1):
 
 
 def data_of(lengths, train, val=None, test=None):
-    ends = [np.asarray(part if part is not None else train) for part in (train, val, test)]
+    ends = [np.asarray(part if part is not None else train) for part in (train, train, val, test)]
     return SeriesData(panel_of(lengths), *ends, "", {}, {})
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Int = npt.NDArray[np.int64]
 FORMAT = 1
 READING = ("layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing")
-DIALECT = ("dayfirst", "encoding", "header", "decimal", "thousands")
+DIALECT = ("dayfirst", "encoding", "header", "decimal", "thousands", "calibration_length")
 """Settings of reading that count only where they are given, so that older runs know their data."""
 SPLITTING = ("splits", "val_length", "test_length")
 
@@ -78,12 +78,14 @@ class Panel:
 class SeriesData:
     """Series ready for training: the panel, and where its parts end.
 
-    Positions within each series, (S,): training is [0, train_end), validation [train_end, val_end),
-    test [val_end, test_end); equal where a part is absent.
+    Positions within each series, (S,): training is [0, train_end), validation [val_begin, val_end),
+    test [val_end, test_end); equal where a part is absent. What lies between training and validation
+    calibrates intervals.
     """
 
     panel: Panel
     train_end: Int
+    val_begin: Int
     val_end: Int
     test_end: Int
     fingerprint: str
@@ -315,8 +317,8 @@ def _panel(stacked: Stack, meta: dict[str, Any]) -> Panel:
     )
 
 
-def _summary(panel: Panel, stacked: Stack, parts: tuple[Int, Int, Int]) -> dict[str, Any]:
-    train, val, test = parts
+def _summary(panel: Panel, stacked: Stack, parts: tuple[Int, Int, Int, Int]) -> dict[str, Any]:
+    train, begin, val, test = parts
     return {
         "rows": stacked.rows,
         "series": len(panel.names),
@@ -328,7 +330,7 @@ def _summary(panel: Panel, stacked: Stack, parts: tuple[Int, Int, Int]) -> dict[
         "season": panel.season,
         "splits": {
             "train": int(train.sum()),
-            "val": int((val - train).sum()),
+            "val": int((val - begin).sum()),
             "test": int((test - val).sum()),
         },
         "shortest": int(panel.lengths.min()),

@@ -16,8 +16,30 @@ if TYPE_CHECKING:
 Int = npt.NDArray[np.int64]
 
 
-def split_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
-    """train_end, val_end and test_end of series of these lengths, each (S,).
+def split_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int, Int]:
+    """train_end, val_begin, val_end and test_end of series of these lengths, each (S,).
+
+    A series of which `calibration_length` would leave less than a window to learn from keeps its training
+    part. DataError: no series has room for it.
+    """
+    train, val_end, test_end = _three_ends(settings, lengths, test_from)
+    if settings.calibration_length is None:
+        return train, train, val_end, test_end
+    left = train - settings.calibration_length
+    room = left >= settings.context_length + settings.horizon
+    if not room.any():
+        raise DataError(
+            f"data.calibration_length {settings.calibration_length:,} leaves no series the "
+            f"{settings.context_length + settings.horizon:,} training steps of a window",
+            "make it, data.context_length or data.horizon smaller",
+        )
+    if few := int((~room).sum()):
+        notice(f"{few:,} of {len(room):,} series are too short to keep data.calibration_length steps apart")
+    return np.where(room, left, train), train, val_end, test_end
+
+
+def _three_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
+    """Of training, validation and test.
 
     ``test_from``: where the rows of `test_path` begin; None without it. DataError: settings that say
     two things, or counts that no series is long enough for.
