@@ -38,6 +38,7 @@ def labelled(symbols):
 
 @pytest.mark.parametrize("settings", [{}, {"mixtures": 2}, {"cell": "gru"}])
 def test_a_permuted_alphabet_gives_exactly_the_same_loss(settings):
+    torch.manual_seed(0)
     alphabet, ids = "abcdefghij", torch.randint(0, 11, (40, 3))
     order = torch.tensor([0, *(torch.randperm(10) + 1)])  # the new model's id of each old one
     permuted = [""] * 10
@@ -47,14 +48,13 @@ def test_a_permuted_alphabet_gives_exactly_the_same_loss(settings):
     told = heritage()
     transplant(new, meanings(labelled(permuted)), Old(old.state_dict(), meanings(labelled(alphabet))), told)
     assert not told.new and not told.lost and not told.anew and told.kept == {"symbols": 10}
-    start = old.initial_state(3)
-    with torch.no_grad():
-        before, after = old.outputs(ids, start)[0], new.outputs(order[ids], start)[0]
+    for name, value in old.state_dict().items():
+        rows = order if name.startswith(("embedding", "head")) else slice(None)
+        assert torch.equal(value, new.state_dict()[name][rows]), name
+    with torch.no_grad():  # a product rounds by the place of a row, so in float64
         wanted = old.double().loss(ids[:-1], ids[1:], old.initial_state(3))[0]
         found = new.double().loss(order[ids[:-1]], order[ids[1:]], new.initial_state(3))[0]
-    assert torch.equal(before, after)
-    # A product of 11 columns rounds by the place of a column; nothing else may differ.
-    assert float(found) == pytest.approx(float(wanted), abs=1e-14)
+    assert float(found) == pytest.approx(float(wanted), abs=1e-13)
 
 
 def test_new_symbols_get_the_mean_embedding_and_fresh_rows_of_the_head():
