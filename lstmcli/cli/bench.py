@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_rows
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_rows
 
 
 def command(

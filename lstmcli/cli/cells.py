@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line, print_rows
 from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.core.output import print_json, print_line, print_rows
 
 if TYPE_CHECKING:
+    from lstmcli.benchmark.speed import Speed
     from lstmcli.cells.base import CellClass
-    from lstmcli.engine.checks.speed import Speed
 
 WIDTH = 512
 """Units and inputs of the layer whose parameters are counted."""
@@ -96,7 +96,7 @@ def _entry(name: str, cell: CellClass, speed: Speed | None = None) -> dict[str, 
 
 
 def _measured(classes: dict[str, CellClass]) -> dict[str, Speed]:
-    from lstmcli.engine.checks.speed import measure
+    from lstmcli.benchmark.speed import measure
 
     width = max(len(name) for name in classes) + 12
     say = sys.stderr
@@ -153,9 +153,9 @@ def _check(name: str, hidden: int, as_json: bool) -> None:
 
 def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
     """Speeds of the cell and of the stock LSTM; nothing where the cell does not run in that size."""
+    from lstmcli.benchmark.speed import STOCK, measure
     from lstmcli.cells.registry import place_of
     from lstmcli.core.notices import notice
-    from lstmcli.engine.checks.speed import STOCK, measure
 
     try:
         measured = measure({name: cell}, rounds=9)
@@ -166,7 +166,7 @@ def _speed_of_one(name: str, cell: CellClass) -> dict[str, Any]:
 
 
 def _speed_line(speeds: dict[str, Any]) -> str:
-    from lstmcli.engine.checks.speed import BATCH, HIDDEN, STEPS
+    from lstmcli.benchmark.speed import BATCH, HIDDEN, STEPS
 
     cell, stock = speeds["cell"], speeds["stock"]
     return (

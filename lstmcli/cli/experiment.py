@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_rows
 from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_rows
 
 if TYPE_CHECKING:
     from lstmcli.sweep.experiment import Plan

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.output import print_line
 from lstmcli.core.errors import ConfigError, DataError, LstmError, ResourceError, UsageError
+from lstmcli.core.output import print_line
 
 if TYPE_CHECKING:
     from lstmcli.kinds.files.reading import Form

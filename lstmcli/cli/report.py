@@ -7,32 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lstmcli.cli.options import refuse_others
-from lstmcli.cli.output import print_json, print_line
+from lstmcli.cli.options import Given, of_kinds
 from lstmcli.cli.trust import Trust
-
-USES: dict[str, tuple[str, ...]] = {
-    "text": ("inside", "tokens"),
-    "series": ("inside", "tokens"),
-    "labelled": (),
-    "synthetic": (),
-}
-"""Parameters by what a run learned."""
+from lstmcli.core.output import print_json, print_line
 
 
+@of_kinds("report")
 def command(
-    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run: directory, name, or latest; RUN@STEP, RUN@last.")],
+    given: Given,
     output: Annotated[
         Path | None, typer.Option("--output", help="Where to write it; default report.html in the run.")
     ] = None,
     evaluation: Annotated[bool, typer.Option("--eval/--no-eval", help="Evaluate the model for it.")] = True,
-    inside: Annotated[
-        bool, typer.Option("--inside/--no-inside", help="Look at gates and gradients for it.")
-    ] = True,
-    tokens: Annotated[
-        int, typer.Option("--tokens", min=2, help="Symbols, or steps of windows, to look inside with.")
-    ] = 50_000,
     trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
@@ -46,14 +33,16 @@ def command(
     """
     from lstmcli.api import load
     from lstmcli.inspect.report import Wanted, write_report
+    from lstmcli.run.kind import kind_of
     from lstmcli.run.telemetry.console import Console
 
     console = Console()
     loaded = load(run, trust)
-    refuse_others(context, loaded, USES)
+    kind = kind_of(loaded.config)
+    chosen = given.to(kind, loaded)
     path = output or loaded.directory.path / "report.html"
     try:
-        write_report(loaded, path, Wanted(evaluation, inside, tokens), console.data_progress)
+        write_report(loaded, path, Wanted(evaluation, **chosen), console.data_progress)
     finally:
         console.end_data()
     if as_json:

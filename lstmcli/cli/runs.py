@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_line
 from lstmcli.core.tables import Table, to_text
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.output import print_json
 from lstmcli.cli.trust import Trust, trust_run
 from lstmcli.core.errors import UsageError
 from lstmcli.core.notices import route_notices
+from lstmcli.core.output import print_json
 from lstmcli.core.terminal import console_lost
 
 if TYPE_CHECKING:

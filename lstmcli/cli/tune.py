@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.output import print_json, print_line
 from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json, print_line
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmcli.cli.output import print_json
 from lstmcli.core.errors import LstmError, UsageError
+from lstmcli.core.output import print_json
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config

@@ -68,6 +68,11 @@ class PointwisePair:
         self.vectors = len(cell.vectors)
         self._kernels: dict[tuple[object, ...], Kernel] = {}
 
+    @property
+    def all_compiled(self) -> bool:
+        """Whether none of the kernels asked for so far is one of the functions below."""
+        return all(getattr(kernel, "__self__", None) is not self for kernel in self._kernels.values())
+
     def reads_hidden(self, hidden_size: int) -> bool:
         """Whether a step of this size needs h_{t-1} other than through the recurrent product."""
         return bool(self.drops.zoneout and self.drops.zoneout[0] > 0.0) or _reads_hidden(

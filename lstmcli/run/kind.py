@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from lstmcli.core.errors import ConfigError
+from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lstmcli.config.schema import Config
+    from lstmcli.core.tables import Table
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
     from lstmcli.run.inherit import Meanings
@@ -30,8 +32,25 @@ if TYPE_CHECKING:
 
 Reading = Callable[[str, int, int], None]
 """Progress of data that are read: what, bytes done, bytes in all."""
+Progress = Callable[[int, int], None]
+"""Progress of anything else: done, in all."""
 Charts = Mapping[str, list[Any]]
 """Of TensorBoard's Custom Scalars, by title: the sort of chart, and its tags."""
+
+
+class Report(Protocol):
+    """Figures of an evaluation."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def tables(self) -> list[Table]: ...
+
+
+class Evaluated(NamedTuple):
+    """What was measured, and on what: a split, or files."""
+
+    on: str
+    report: Report
 
 
 Numbers = dict[str, float]
@@ -87,8 +106,9 @@ class Kind:
     What another kind names here, and this one does not, is refused by name."""
     space: ClassVar[Mapping[str, Any]]
     """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
-    writes: ClassVar[bool] = True
-    """Whether `lstm generate` has anything to write."""
+    options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
+    """What a verb can be asked for, beside what it can be asked for any kind; by verb (eval, generate).
+    Without `generate` in it there is nothing that `lstm generate` could write."""
     solves: ClassVar[bool] = False
     """Whether there is a task that is solved at some point."""
     minimised: ClassVar[str] = "val/loss"
@@ -124,6 +144,25 @@ class Kind:
 
     def check(self, config: Config) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
+
+    def evaluate(self, run: Any, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        """`lstm eval`: how good a trained run of this kind is."""
+        raise NotImplementedError
+
+    @property
+    def writes(self) -> bool:
+        """Whether `lstm generate` has anything to write."""
+        return "generate" in self.options
+
+    def check_writes(self, run: str) -> None:
+        """UsageError: it has not."""
+        if not self.writes:
+            raise UsageError(f"{run} learned {self.purpose} and has nothing to write", f"lstm eval {run}")
+
+    def write(self, run: Any, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        """`lstm generate`: what a trained run makes, written to standard output for a person or, `as_json`,
+        given as a document that `--json` prints."""
+        raise NotImplementedError
 
     def check_data(self, config: Config) -> dict[str, Any]:
         """Read the data as training would and write nothing; what they are. DataError names a fault."""

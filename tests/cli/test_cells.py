@@ -54,7 +54,7 @@ def test_wrong_words(lab, words):
 
 def test_the_speed_of_each_cell(lab, monkeypatch):
     import lstmcli.cells
-    from lstmcli.engine.checks import speed
+    from lstmcli.benchmark import speed
 
     monkeypatch.setattr(lstmcli.cells, "BUILT_IN", {"lstm": "", "minlstm": ""})
     for name, value in {"HIDDEN": 8, "BATCH": 4, "STEPS": 8}.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import typer
 
-from lstmcli.cli import eval as evaluation
-from lstmcli.cli import generate, report
 from lstmcli.cli.app import app
+from lstmcli.run.kind import kinds
+from lstmcli.run.options import Option
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,38 @@ def test_what_a_text_is_scored_by_is_not_what_series_are(trained_lab):
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "of_all"),
-    [("generate", generate, set()), ("eval", evaluation, set()),
-     ("report", report, {"output", "evaluation"})],
-)  # fmt: skip
-def test_every_option_has_its_kinds_of_run(name, module, of_all):
-    group = typer.main.get_command(app)
-    parameters = {parameter.name for parameter in group.commands[name].params}
-    sorted_out = {each for names in module.USES.values() for each in names}
-    assert parameters - sorted_out == {"run", "trust", "as_json"} | of_all and sorted_out <= parameters
+    ("name", "of_all"),
+    [("generate", set()), ("eval", set()), ("report", {"output", "evaluation"})],
+)
+def test_every_option_has_its_kinds_of_run(name, of_all):
+    parameters = {each.name: each for each in typer.main.get_command(app).commands[name].params}
+    of_kinds = {option.name for kind in kinds() for option in kind.options.get(name, ())}
+    assert parameters.keys() - of_kinds == {"run", "trust", "as_json"} | of_all
+    assert of_kinds <= parameters.keys()
+
+
+def test_a_kind_that_came_later_has_its_options_too(monkeypatch):
+    """Beside it an option that two kinds share, where one of them takes a list."""
+    from lstmcli.run import kind as registry
+
+    class Later(registry.Kind):
+        name, purpose = "later", "something else"
+        options = {  # noqa: RUF012
+            "eval": (
+                Option("--length", "of the last part", int),
+                Option("--odd", "only the odd", bool, False),
+            )
+        }
+
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+    registry.register(Later())
+    parameters = {each.name: each for each in typer.main.get_command(app).commands["eval"].params}
+    assert parameters["odd"].opts == ["--odd"] and parameters["odd"].default is False
+    assert parameters["length"].multiple
+    assert "Synthetic: evaluate at" in parameters["length"].help
+    assert "later: of the last part" in parameters["length"].help
+
+
+def test_an_option_that_is_a_list_elsewhere_is_given_once(forecaster_lab):
+    refused = forecaster_lab.lstm("eval", "f", "--data", "table.csv", "--data", "table.csv")
+    assert refused.code == 2 and "--data is given 2 times, but this run takes one" in refused.err

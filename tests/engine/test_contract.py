@@ -16,7 +16,7 @@ import torch
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.config.schema import Model
 from lstmcli.engine import stack
-from lstmcli.engine.checks.reference import step_by_step
+from lstmcli.engine.checks.subject import step_by_step
 from lstmcli.engine.hardware import set_path
 from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.layers import gated

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmcli.cli.options import refuse_others
-from lstmcli.cli.output import print_json
+from lstmcli.cli.options import Given
 from lstmcli.cli.trust import Trust
 from lstmcli.core.errors import UsageError
+from lstmcli.core.output import print_json
 
 if TYPE_CHECKING:
     from lstmcli.api import Run
     from lstmcli.inspect.finding import Finding
     from lstmcli.inspect.source import Reading
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.run.options import Chosen
 
 Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
 Split = Annotated[
@@ -47,16 +48,16 @@ def group(
     context.obj, context.meta[TRUST] = run, trust
 
 
-def load_run(context: typer.Context, of_texts: tuple[str, ...] = ()) -> Run | SeriesRun:
-    """The run that stands before the topic on the command line. `of_texts`: parameters for texts alone."""
+def load_run(context: typer.Context, given: Given) -> tuple[Run | SeriesRun, Chosen]:
+    """The run that stands before the topic on the command line, and what its kind is asked for."""
     from lstmcli.api import Run, load
     from lstmcli.kinds.series.trained import SeriesRun
+    from lstmcli.run.kind import kind_of
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
     if not isinstance(loaded, (Run, SeriesRun)):
         raise UsageError("lstm inspect is for runs that learned a text or to forecast series")
-    refuse_others(context, loaded, {"text": of_texts, "series": ()})
-    return loaded
+    return loaded, given.to(kind_of(loaded.config), loaded)
 
 
 @contextmanager

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from lstmcli.cli.inspect import Data, Json, Plot, Split, Tokens, load_run, reading, show
+from lstmcli.cli.options import Given, of_kinds
 
 
+@of_kinds("inspect gates")
 def command(
     context: typer.Context,
+    given: Given,
     data: Data = None,
     split: Split = None,
     tokens: Tokens = 200_000,
-    characters: Annotated[
-        int, typer.Option("--characters", min=0, help="Text: characters to show beside the marks.")
-    ] = 8,
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
@@ -34,5 +32,6 @@ def command(
     from lstmcli.inspect.gates import inspect_gates
 
     with reading(data, split, plot, tokens) as what:
-        finding = inspect_gates(load_run(context, of_texts=("characters",)), what)
-    show(replace(finding, shown=characters), as_json, plot)
+        run, chosen = load_run(context, given)
+        finding = inspect_gates(run, what)
+    show(replace(finding, shown=chosen.get("characters", finding.shown)), as_json, plot)

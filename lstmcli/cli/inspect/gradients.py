@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from lstmcli.cli.inspect import Data, Json, Plot, Split, load_run, reading, show
+from lstmcli.cli.options import Given, of_kinds
 
 
+@of_kinds("inspect gradients")
 def command(
     context: typer.Context,
+    given: Given,
     data: Data = None,
     split: Split = None,
     lags: Annotated[
@@ -37,5 +40,5 @@ def command(
     from lstmcli.inspect.gradients import inspect_gradients
 
     with reading(data, split, plot, label="going back") as what:
-        finding = inspect_gradients(load_run(context), what, lags, streams, initial)
+        finding = inspect_gradients(load_run(context, given)[0], what, lags, streams, initial)
     show(finding, as_json, plot)

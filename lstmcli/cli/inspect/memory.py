@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from lstmcli.cli.inspect import Data, Json, Plot, Split, load_run, reading, show
+from lstmcli.cli.options import Given, of_kinds
 
 
+@of_kinds("inspect memory")
 def command(
     context: typer.Context,
+    given: Given,
     data: Data = None,
     split: Split = None,
     longest: Annotated[
@@ -34,5 +37,5 @@ def command(
     from lstmcli.inspect.memory import inspect_memory
 
     with reading(data, split, plot) as what:
-        finding = inspect_memory(load_run(context), what, longest, positions)
+        finding = inspect_memory(load_run(context, given)[0], what, longest, positions)
     show(finding, as_json, plot)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmcli.cli.inspect import Data, Json, Plot, Split, Tokens, load_run, reading, show
+from lstmcli.cli.options import Given, of_kinds
 from lstmcli.core.errors import ResourceError, UsageError
 from lstmcli.core.terminal import sanitize
 
@@ -17,20 +18,16 @@ if TYPE_CHECKING:
     from lstmcli.inspect.units import UnitsFinding
 
 
+@of_kinds("inspect units")
 def command(
     context: typer.Context,
+    given: Given,
     unit: Annotated[
         str | None, typer.Option("--unit", help="LAYER:INDEX from 0, such as 1:233; default the best.")
     ] = None,
     data: Data = None,
     split: Split = None,
     tokens: Tokens = 200_000,
-    length: Annotated[
-        int, typer.Option("--length", min=1, help="Text: symbols to colour by the unit's state.")
-    ] = 500,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Text: write the coloured text as a web page.")
-    ] = None,
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
@@ -43,14 +40,14 @@ def command(
       lstm inspect shakespeare units --plot units.png --html unit.html
       lstm generate shakespeare --clamp 1:233=+2
     """
-    chosen = parse_unit(unit)
+    wanted = parse_unit(unit)
     from lstmcli.inspect.units import inspect_units
 
     with reading(data, split, plot, tokens) as what:
-        run = load_run(context, of_texts=("length", "html"))
-        finding = inspect_units(run, what, chosen, length)
+        run, chosen = load_run(context, given)
+        finding = inspect_units(run, what, wanted, chosen.get("length", 0))
     show(finding, as_json, plot)
-    _show_text(finding, as_json, html)
+    _show_text(finding, as_json, chosen.get("html"))
 
 
 def parse_unit(text: str | None) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
 from lstmcli.engine.checks import check_layer, check_step
 from lstmcli.engine.checks.check_step import Check
-from lstmcli.engine.checks.reference import Failed, Subject
+from lstmcli.engine.checks.subject import Failed, Subject
 from lstmcli.engine.footprint import check_room, layer_parameters
 
 OF_A_LAYER: dict[str, Check] = {

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from lstmcli.cells.base import State
-from lstmcli.engine.checks.reference import (
+from lstmcli.engine.checks.subject import (
     BATCH,
     Failed,
     Passed,
     Subject,
     difference,
     everything,
-    one_step,
     outputs_and_states,
     reached_state,
     seed_all,
@@ -24,7 +23,6 @@ from lstmcli.engine.checks.reference import (
 )
 from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.layers import Layer
-from lstmcli.engine.pointwise import Drops, pointwise_pair
 
 STEPS = 12
 LONG = 64
@@ -68,12 +66,11 @@ def compiled(subject: Subject, way: str) -> Passed:
 
 def _compiles(layer: Layer, x: Tensor, state: State) -> bool:
     """Whether there is a kernel for the cell, forward and backward, on this machine."""
-    pair = pointwise_pair(layer.cell, True, Drops())
     try:
         everything(layer, x, state, Layer.__call__)
     except Exception:  # a compiler may fail in any way; that the equations are right is checked elsewhere
         return False
-    return all(getattr(kernel, "__self__", None) is not pair for kernel in pair._kernels.values())
+    return layer.has_kernels
 
 
 def trained_twice(subject: Subject) -> Passed:
@@ -99,7 +96,7 @@ def finite(subject: Subject) -> Passed:
     state = layer.initial_state(BATCH)
     with torch.no_grad():
         for t, x_t in enumerate(x, 1):
-            output, state = one_step(layer, x_t, state)
+            output, state, _ = layer.step(x_t, state)
             values = {"output": output} | {
                 f"state {k!r}": s for k, s in zip(layer.cell.state, state, strict=True)
             }

@@ -17,19 +17,17 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lstmcli.cells.base import FreeCell, ScanCell
-from lstmcli.engine.checks.contract import problem_of
-from lstmcli.engine.checks.reference import (
+from lstmcli.engine.checks.subject import (
     BATCH,
     Failed,
     Passed,
-    Results,
     Step,
     Subject,
     difference,
     gradients_of,
     weighted,
 )
+from lstmcli.engine.layers.equations import Results, Unfit
 
 CONTRACT = "lstmcli.cells.base has the contract"
 LEARNED = "learned vectors (H,) are named in `vectors`; for anything else write a FreeCell"
@@ -74,8 +72,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.watched = Watched([], [], [], [], [], [])
         self._given = {_memory(t): name for name, t in step.arguments.items()}
-        if isinstance(step.cell, nn.Module):
-            owned = [*step.cell.named_parameters(), *step.cell.named_buffers()]
+        if step.equations.owns_parameters:
+            owner = step.equations.owner
+            owned = [*owner.named_parameters(), *owner.named_buffers()]
             self._given |= {_memory(t): f"its own {name!r}" for name, t in owned}
         self._made: dict[int, Tensor] = {}  # by memory, with a tensor that keeps it from being used again
 
@@ -179,18 +178,21 @@ def _generators() -> dict[str, bytes | str]:
 
 def contract(subject: Subject) -> Passed:
     """What it declares, and the shapes and dtypes that a step returns."""
-    if problem := problem_of(subject.cell_class, subject.input_size, subject.hidden_size):
-        raise Failed(problem, CONTRACT)
-    held = [] if subject.is_free else _learned_attributes(subject.cell)
-    if held:
-        raise Failed(f"self.{held[0]} holds parameters that nothing trains or saves", LEARNED)
+    try:
+        subject.kind.check_declared(subject.cell_class)
+        equations = subject.equations
+        if held := [] if equations.owns_parameters else _learned_attributes(equations.owner):
+            raise Failed(f"self.{held[0]} holds parameters that nothing trains or saves", LEARNED)
+        with torch.no_grad():
+            results = [subject.step(before=0)(), subject.step()()]
+    except Unfit as unfit:
+        raise Failed(str(unfit), CONTRACT) from None
     state = subject.cell_class.state
     if state[0] != "hidden":
         raise Failed(f"the first name in `state` is {state[0]!r}", "call it 'hidden'")
-    with torch.no_grad():
-        values = subject.step()().values
-    if wrong := [name for name, v in values.items() if not bool(v.isfinite().all())]:
-        raise Failed(f"{wrong[0]} is NaN or infinite in the first steps", "look for roots and logarithms")
+    for values in (result.values for result in results):
+        if wrong := [name for name, v in values.items() if not bool(v.isfinite().all())]:
+            raise Failed(f"{wrong[0]} is NaN or infinite in the first steps", "look for roots and logarithms")
     if other := [f"{name} is {str(v.dtype)[6:]}" for name, v in values.items() if v.dtype != torch.float64]:
         raise Failed(
             f"given float64, {other[0]}", "make tensors like those that are given: state[0].new_zeros(...)"
@@ -215,7 +217,8 @@ def inputs_kept(subject: Subject) -> Passed:
 
 def learned_by_the_engine(subject: Subject) -> Passed:
     """All numbers that the equations take are arguments, so that they are trained, saved and moved."""
-    for name, tensor in subject.cell.state_dict().items() if subject.is_free else ():
+    equations = subject.equations
+    for name, tensor in equations.owner.state_dict().items() if equations.owns_parameters else ():
         if tensor.dtype not in SAVED:
             raise Failed(
                 f"its {name!r} is {str(tensor.dtype)[6:]}, which no checkpoint holds", "keep real numbers"
@@ -223,11 +226,11 @@ def learned_by_the_engine(subject: Subject) -> Passed:
     taken = _watch(subject).taken
     if taken and taken[0].what == "learned":
         own = "make it in __init__ as an attribute of the cell: self.scale = nn.Parameter(...)"
-        hint = own if subject.is_free else LEARNED
+        hint = own if equations.owns_parameters else LEARNED
         raise Failed(f"a parameter that nothing trains or saves is used at {taken[0].place}", hint)
     if taken:
         hint = "make constants in the step, as torch.full_like(z[0], 0.5), or name learned ones in `vectors`"
-        if subject.is_free:
+        if equations.owns_parameters:
             hint = "keep it by register_buffer, and what is carried in the state"
         raise Failed(
             f"a tensor that is neither an argument nor made in the step is used at {taken[0].place}", hint
@@ -237,8 +240,8 @@ def learned_by_the_engine(subject: Subject) -> Passed:
 
 def no_data_in_control_flow(subject: Subject) -> Passed:
     """The equations are the same for all data, so that they can be compiled."""
-    if subject.is_free:
-        return Passed("a free cell may do what it likes")
+    if subject.equations.owns_parameters:
+        return Passed(f"a {subject.kind.kind} cell may do what it likes")
     if numbers := _watch(subject).numbers:
         raise Failed(
             f"Python's control flow, or a number, depends on the data: {numbers[0]}",
@@ -253,20 +256,20 @@ def deterministic(subject: Subject) -> Passed:
         raise Failed(
             f"a step of evaluation draws random numbers from {drawn[0]}",
             "draw only if self.training"
-            if subject.is_free
+            if subject.equations.owns_parameters
             else "drop by model.dropout, recurrent_dropout or zoneout",
         )
     step, other = subject.step(), subject.step(seed=3)
     with torch.no_grad():
         first = step().values
-        before = _kept(step.cell)
+        before = _kept(step.equations.owner)
         again = [step(other.arguments).values, step().values][1]
     if differs := difference(again, first, 0.0):
         raise Failed(
             f"two runs after one seeding differ: {differs}",
             "a step must depend on its arguments alone: no counters or clocks, and nothing kept on self",
         )
-    after = _kept(step.cell)
+    after = _kept(step.equations.owner)
     if changed := [name for name, value in after.items() if before.get(name) != value]:
         raise Failed(
             f"a step changes self.{changed[0]}",
@@ -288,12 +291,10 @@ def _kept(cell: Any) -> dict[str, bytes]:
 
 def begins_from_zeros(subject: Subject) -> Passed:
     """Streams begin again from zeros, so the first state must be that."""
-    if not subject.is_free:
-        return Passed()
-    for name, value in zip(subject.cell_class.state, subject.cell.initial_state(BATCH), strict=True):
+    for name, value in subject.equations.state(BATCH).items():
         if bool((value != 0).any()):
             raise Failed(
-                f"a stream that begins again differs from one that begins: the state {name!r}",
+                f"a stream that begins again differs from one that begins: {name}",
                 "streams begin again from zeros (train.state_reset), so initial_state must give zeros",
             )
     return Passed()
@@ -321,11 +322,8 @@ def streams_apart(subject: Subject) -> Passed:
     """What is in other rows of the batch, and how many they are, changes nothing."""
     step, other = subject.step(), subject.step(seed=4)
     wanted = step().values
-    axes = {"stream {} of the batch": 0}
-    if issubclass(subject.cell_class, ScanCell):  # whose arguments are of several steps
-        axes = {"step {} of the window": 0, "stream {} of the batch": 1}
     rows = {name: t for name, t in step.arguments.items() if t.dim() > 1}  # vectors have none
-    for what, axis in axes.items():
+    for axis, what in enumerate(step.equations.axes):
         for k in range(next(iter(rows.values())).shape[axis]):
             alone = {name: t.narrow(axis, k, 1) for name, t in rows.items()}
             mixed = {name: other.arguments[name].clone() for name in rows}
@@ -353,9 +351,7 @@ def gradients(subject: Subject) -> Passed:
     is the author's choice, and told.
     """
     step = subject.step()
-    sources = dict(step.arguments)
-    if isinstance(step.cell, FreeCell):
-        sources |= {f"the parameter {n}": p.data for n, p in step.cell.named_parameters()}
+    sources = step.arguments | {f"the parameter {n}": p.data for n, p in step.equations.parameters.items()}
     claimed = _claimed(step)
     watched = _watch(subject)
     if watched.lowered:
@@ -374,11 +370,7 @@ def gradients(subject: Subject) -> Passed:
 
 def _claimed(step: Step) -> dict[str, Tensor]:
     leaves = {name: t.detach().clone().requires_grad_() for name, t in step.arguments.items()}
-    own = (
-        {f"the parameter {n}": p for n, p in step.cell.named_parameters()}
-        if isinstance(step.cell, nn.Module)
-        else {}
-    )
+    own = {f"the parameter {n}": p for n, p in step.equations.parameters.items()}
     loss = weighted(step(leaves).values)
     return gradients_of(loss, leaves | own)
 

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from lstmcli.cells.base import CellClass, State
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError
+from lstmcli.engine.layers.equations import Equations, check_names
 from lstmcli.engine.pointwise import ACCUMULATE
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
@@ -81,6 +82,9 @@ class Layer(nn.Module):
     """By name, the quickest first. The last is the plain one: it serves every layer of the kind, and has
     gradients in evaluation, too."""
 
+    function: ClassVar[str] = "step"
+    """Name of the method that the author of a cell of this kind writes."""
+
     cell: Any
     path: str
     compiled = False
@@ -123,6 +127,11 @@ class Layer(nn.Module):
             parameters = list(cls.make(cell_class, [(input_size, hidden_size)], NO_DROPS)[0].parameters())
         return Cost(sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.dim() > 1), 0)
 
+    @classmethod
+    def check_declared(cls, cell_class: Any) -> None:
+        """`Unfit` if what the class declares is malformed."""
+        check_names("state", cell_class.state)
+
     # --- what it is ---
 
     @property
@@ -150,6 +159,16 @@ class Layer(nn.Module):
         """Of each parameter that a checkpoint of format 1 calls otherwise: its name there, and its name
         here."""
         return {}
+
+    def equations(self) -> Equations:
+        """What the checks hold to the contract: the layer's own step, with all of its parameters, or what it
+        is made of."""
+        return Equations(self, self.cell.state, self.input_size, self.hidden_size)
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether all that was run compiled so far did not have to fall back."""
+        return self.compiled
 
     # --- what it computes ---
 

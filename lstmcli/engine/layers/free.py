@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lstmcli.cells.base import FreeCell, State
 from lstmcli.engine.layers.base import Layer, Multiply, Regularization, Start, layer_of
+from lstmcli.engine.layers.equations import Equations
 
 
 @layer_of(FreeCell)
@@ -24,6 +25,9 @@ class FreeLayer(Layer):
         cls, cell_class: Any, sizes: Sequence[tuple[int, int]], drops: Regularization
     ) -> Sequence[Layer]:
         return [cls(cell_class(*size)) for size in sizes]
+
+    def equations(self) -> Equations:
+        return Equations(self.cell, self.cell.state, self.input_size, self.hidden_size)
 
     def reset_parameters(self, start: Start) -> None:
         """A free cell has started its own parameters."""

@@ -32,10 +32,43 @@ from lstmcli.engine.layers.base import (
     start_biases,
     start_forgetting,
 )
+from lstmcli.engine.layers.equations import (
+    Equations,
+    Results,
+    Unfit,
+    check_names,
+    named_gates,
+    new_states,
+    zeros,
+)
 from lstmcli.engine.pointwise import ACCUMULATE, Drops, PointwisePair, pointwise_pair
 from lstmcli.engine.recurrence import look_up, run_engine
 
 EVERYTHING = frozenset(Regularization._fields)
+
+
+class GatedEquations(Equations):
+    """`pointwise`, from the pre-activations of one step."""
+
+    def inputs(self, batch: int) -> dict[str, tuple[int, ...]]:
+        names = [f"z of gate {name!r}" for name in self.owner.gates]
+        names += [f"the recurrent part of gate {name!r}" for name in self.owner.separate]
+        return dict.fromkeys(names, (batch, self.hidden_size))
+
+    def state(self, batch: int) -> dict[str, Tensor]:
+        return zeros(self.names, batch, self.hidden_size)
+
+    def vectors(self) -> dict[str, float]:
+        return {f"the vector {name!r}": start for name, start in self.owner.vectors.items()}
+
+    def __call__(self, arguments: Mapping[str, Tensor]) -> Results:
+        cell, given = self.owner, tuple(arguments.values())
+        first = len(cell.gates) + len(cell.separate)
+        last = first + len(cell.state)
+        state = given[first:last]
+        new, gates = cell.pointwise(given[:first], state, *given[last:])
+        named = named_gates("pointwise", cell.gates, gates, tuple(state[0].shape))
+        return Results(new_states(cell.state, new, state), named)
 
 
 @layer_of(GatedCell)
@@ -44,6 +77,7 @@ class GatedLayer(Layer):
     one `vectors.<name>` (H) per vector of the cell."""
 
     kind = "gated"
+    function = "pointwise"
     paths: ClassVar = {
         "fused": Path(frozenset({"weight_drop"}), cell=LSTM),
         "engine": Path(EVERYTHING, compiled=True),
@@ -76,6 +110,26 @@ class GatedLayer(Layer):
     def cost(cls, cell_class: type[GatedCell], input_size: int, hidden_size: int) -> Cost:
         by_input = len(cell_class.gates) * hidden_size * input_size
         return super().cost(cell_class, input_size, hidden_size)._replace(by_symbol=by_input)
+
+    @classmethod
+    def check_declared(cls, cell_class: type[GatedCell]) -> None:
+        super().check_declared(cell_class)
+        check_names("gates", getattr(cell_class, "gates", ()))
+        check_names("separate", cell_class.separate, least=0)
+        if not isinstance(cell_class.vectors, Mapping):
+            raise Unfit("`vectors` must be a dictionary of start values by name")
+        for name, value in cell_class.vectors.items():
+            if not (isinstance(name, str) and name.isidentifier() and isinstance(value, (int, float))):
+                raise Unfit(f"`vectors` must give a plain name its start value, not {name!r}: {value!r}")
+        if unknown := [name for name in cell_class.separate if name not in cell_class.gates]:
+            raise Unfit(f"`separate` names {unknown[0]!r}, which is not among `gates`")
+
+    def equations(self) -> Equations:
+        return GatedEquations(self.cell, self.cell.state, self.input_size, self.hidden_size)
+
+    @property
+    def has_kernels(self) -> bool:
+        return self.compiled and pointwise_pair(self.cell, True, Drops(self.drops.zoneout)).all_compiled
 
     def former_names(self) -> Mapping[str, str]:
         """Until format 2 the equations got a cell's vectors in alphabetical order: what was trained as the

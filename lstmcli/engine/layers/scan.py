@@ -22,8 +22,32 @@ from lstmcli.engine.layers.base import (
     layer_of,
     start_biases,
 )
+from lstmcli.engine.layers.equations import Equations, Results, Unfit, check_names, expected, named_gates
 from lstmcli.engine.pointwise import ACCUMULATE
 from lstmcli.engine.scan import linear_recurrence
+
+STEPS = 4
+"""Of the windows that a cell's coefficients are checked on."""
+
+
+class ScanEquations(Equations):
+    """`coefficients`, for a window of pre-activations."""
+
+    axes = ("step {} of the window", "stream {} of the batch")
+
+    def inputs(self, batch: int) -> dict[str, tuple[int, ...]]:
+        return {f"z of gate {name!r}": (STEPS, batch, self.hidden_size) for name in self.owner.gates}
+
+    def state(self, batch: int) -> dict[str, Tensor]:
+        return {}
+
+    def __call__(self, arguments: Mapping[str, Tensor]) -> Results:
+        z = tuple(arguments.values())
+        a, b, gates = self.owner.coefficients(z)
+        shape = tuple(z[0].shape)
+        named = named_gates("coefficients", self.owner.gates, gates, shape)
+        values = {"the coefficient a": a, "the coefficient b": b}
+        return Results({name: expected(name, value, shape) for name, value in values.items()}, named)
 
 
 @layer_of(ScanCell)
@@ -31,6 +55,7 @@ class ScanLayer(Layer):
     """Parameters weight_ih (G·H, I) and bias (G·H), and no loop over time."""
 
     kind = "scan"
+    function = "coefficients"
     paths: ClassVar = {"scan": Path()}
 
     def __init__(self, cell: ScanCell, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
@@ -38,6 +63,16 @@ class ScanLayer(Layer):
         rows = len(cell.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.bias = nn.Parameter(torch.empty(rows))
+
+    @classmethod
+    def check_declared(cls, cell_class: type[ScanCell]) -> None:
+        super().check_declared(cell_class)
+        if len(cell_class.state) != 1:
+            raise Unfit("a scan cell has one state, the hidden state")
+        check_names("gates", getattr(cell_class, "gates", ()))
+
+    def equations(self) -> Equations:
+        return ScanEquations(self.cell, self.cell.state, self.input_size, self.hidden_size)
 
     def reset_parameters(self, start: Start) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)

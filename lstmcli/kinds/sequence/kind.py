@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Asked, Charts, Kind, Measurement, Reading
+from lstmcli.kinds.sequence import verbs
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -53,6 +54,7 @@ class LabelledKind(SequenceKind):
     name = "labelled"
     purpose = "to classify"
     settings = SequenceKind.settings | {"model.pooling"}
+    options: ClassVar = {"eval": verbs.EVAL_LABELLED, "generate": verbs.GENERATE}
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
         from lstmcli.kinds.sequence.task import LabelledTask
@@ -60,6 +62,8 @@ class LabelledKind(SequenceKind):
         return LabelledTask(config, on_progress, ranks)
 
     def found_again(self, config: Config, folder: str | None) -> Config:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> ClassifierRun:
@@ -82,6 +86,12 @@ class LabelledKind(SequenceKind):
         columns = Axis([("column", name) for name in encoding.columns], "columns")
         return ends | {"layers.0.weight_ih": (None, columns)}
 
+    def evaluate(self, run: ClassifierRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_classes(run, chosen, on_progress)
+
+    def write(self, run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write_classes(run, chosen, as_json)
+
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
 
@@ -93,7 +103,7 @@ class LabelledKind(SequenceKind):
 class SyntheticKind(SequenceKind):
     name = "synthetic"
     purpose = "a synthetic task"
-    writes = False
+    options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
     solves = True
     measures = ("eval", "generate")
 
@@ -106,6 +116,9 @@ class SyntheticKind(SequenceKind):
         from lstmcli.kinds.sequence.trained import SyntheticRun
 
         return SyntheticRun(directory, config, checkpoint)
+
+    def evaluate(self, run: SyntheticRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate_task(run, chosen, on_progress)
 
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         from lstmcli.kinds.sequence.measure import scores_by_length, wave_that_goes_on

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Charts, Kind, Reading
+from lstmcli.kinds.series import verbs
+from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -40,12 +41,16 @@ class SeriesKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
+    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
 
     def found_again(self, config: Config, folder: str | None) -> Config:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SeriesRun:
@@ -67,6 +72,12 @@ class SeriesKind(Kind):
         from lstmcli.kinds.series.task import check_forecast
 
         check_forecast(config)
+
+    def evaluate(self, run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
+
+    def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
 
     def check_data(self, config: Config) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler

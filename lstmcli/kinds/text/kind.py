@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
-from lstmcli.kinds.files.sources import with_files_found
-from lstmcli.run.kind import Asked, Charts, Kind, Measurement, Reading
+from lstmcli.kinds.text import verbs
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
     from lstmcli.config.schema import Config
@@ -44,6 +45,13 @@ class TextKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "inspect gates": verbs.GATES,
+        "inspect units": verbs.UNITS,
+    }
     measures = ("eval", "gradients")
 
     def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
@@ -52,6 +60,8 @@ class TextKind(Kind):
         return TextTask(config, on_progress, ranks)
 
     def found_again(self, config: Config, folder: str | None) -> Config:
+        from lstmcli.kinds.files.sources import with_files_found
+
         return with_files_found(config, folder)
 
     def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> Run:
@@ -72,6 +82,12 @@ class TextKind(Kind):
             "head.weight": (rows, None),
             "head.bias": (rows,),
         }
+
+    def evaluate(self, run: Run, chosen: Chosen, on_progress: Progress) -> Evaluated:
+        return verbs.evaluate(run, chosen, on_progress)
+
+    def write(self, run: Run, chosen: Chosen, as_json: bool) -> dict[str, Any]:
+        return verbs.write(run, chosen, as_json)
 
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         from lstmcli.kinds.text.measure import both_protocols, gradients_by_lag

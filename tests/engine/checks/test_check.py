@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lstmcli.benchmark import speed
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
 from lstmcli.engine import pointwise
-from lstmcli.engine.checks import check_layer, check_step, speed
+from lstmcli.engine.checks import check_layer, check_step
 from lstmcli.engine.checks.check import check_cell
-from lstmcli.engine.checks.reference import Subject
+from lstmcli.engine.checks.subject import Subject
 from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.layers import GatedLayer
 from lstmcli.run.checkpoint.entry import DTYPES
@@ -195,8 +196,8 @@ def test_every_built_in_cell_passes(name):
 @pytest.mark.parametrize(
     ("name", "check", "said"),
     [
-        ("Shape", "contract and shapes", "the new state 0 has shape [2, 2], not [2, 8]"),
-        ("Nan", "contract and shapes", "the new state 1 is NaN or infinite"),
+        ("Shape", "contract and shapes", "the new state 'hidden' has shape [3, 2], not [3, 8]"),
+        ("Nan", "contract and shapes", "the new state 'cell' is NaN or infinite"),
         ("NanLater", "finite", "the state 'cell' is NaN or infinite at step "),
         ("InPlace", "inputs unchanged", "writes in place into what it is given (the state 'cell')"),
         ("InPlaceScan", "inputs unchanged", "(z of gate 'update')"),
