@@ -24,11 +24,11 @@ from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
 from lstmcli.run.own_cell import cell_of_run
 from lstmcli.run.plan import plan_disk
+from lstmcli.run.same_run import check_same_run
 from lstmcli.run.session import (
     Parts,
     Session,
     assemble,
-    check_same_run,
     resume,
     set_run_state,
     start,
@@ -141,7 +141,7 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
         if job.ancestor is not None:
             parts = replace(parts, heritage=inherit(parts.task, parts.config, *job.ancestor))
     else:
-        check_same_run(load_config(run.config_path), job.config)
+        check_same_run(load_config(run.config_path), job.config, run)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
             parts = assemble(job.config, console, read_json(run.manifest_path), ranks)
     console.end_data()

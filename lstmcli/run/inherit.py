@@ -284,11 +284,12 @@ def _count(heritage: Heritage, axes: Sequence[_Paired]) -> None:
             (heritage.new, axis.labels, theirs),
             (heritage.lost, before.labels, ours),
         ):
-            if missing := [_shown(label) for label in labels if label not in others]:
+            if missing := [shown(label) for label in labels if label not in others]:
                 what[axis.noun] = missing
 
 
-def _shown(label: Hashable) -> str:
+def shown(label: Hashable) -> str:
+    """What a label names, in a message."""
     return repr(label[-1]) if isinstance(label, tuple) else repr(label)
 
 

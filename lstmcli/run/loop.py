@@ -16,6 +16,7 @@ from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.run.clock import Clock, Pulse, agree
 from lstmcli.run.hooks import Evaluation
+from lstmcli.run.same_run import FINGERPRINT
 from lstmcli.run.schedule import learning_rate, progress
 from lstmcli.run.session import Session, check_identity
 from lstmcli.run.set_back import settle
@@ -229,7 +230,8 @@ def _save(session: Session, clock: Clock) -> None:
         hook.on_saving(state.progress.step)
     files = session.task.files() | {"config.yaml": dump_config(session.config)}
     step = state.progress.step
-    folder = save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), state.document(), files))
+    document = state.document() | {FINGERPRINT: session.task.fingerprint}
+    folder = save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), document, files))
     kept = (step, state.progress.best_step, session.resumed_from)
     protect = {number for number in kept if number is not None}
     if session.resumed_from is not None and not session.discarded:

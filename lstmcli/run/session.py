@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lstmcli.config.load import dump_config, parse_text
+from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
-from lstmcli.core.errors import DataError, LstmError, ResourceError, RunError
+from lstmcli.core.errors import LstmError, ResourceError, RunError
 from lstmcli.core.locking import Hold
 from lstmcli.core.notices import notice
 from lstmcli.core.terminal import console_lost
@@ -48,6 +48,14 @@ from lstmcli.run.inherit import Heir, Heritage, begin_again, freeze
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
+from lstmcli.run.same_run import (
+    FINGERPRINT,
+    check_data,
+    check_same_run,
+    config_of,
+    judged_otherwise,
+    keeps_carried,
+)
 from lstmcli.run.set_back import choose_checkpoint, set_back
 from lstmcli.run.state import Progress, TrainState, seed_step, tensors_of
 from lstmcli.run.task import Task
@@ -57,7 +65,6 @@ from lstmcli.run.update import Objective
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
-WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
 
 
 class Identity(NamedTuple):
@@ -185,9 +192,9 @@ def resume(
         held = stack.enter_context(lock(run))
         manifest = {"id": _new_id()} | read_json(run.manifest_path)
         known.append(Identity(held, manifest["id"]))
-        _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)
+        manifest |= check_data(parts.task, manifest, parts.config, checkpoint, run, force)
         if folder is not None and checkpoint is not None:
             _check_own(checkpoint, folder, parts.config)
             parts.task.restore(folder)
@@ -201,7 +208,7 @@ def resume(
     if checkpoint is None:
         begin_again(parts.task, parts.config, manifest)
     step = 0 if checkpoint is None else checkpoint.step
-    session = _session(parts, run, console, stack, known, checkpoint, step)
+    session = _session(parts, run, console, stack, known, checkpoint, step, manifest)
     _tell_differences(parts, manifest)
     if parts.ranks.first:
         _write_config(run, parts.config)  # a longer budget holds for the next resume, too
@@ -234,14 +241,20 @@ def _session(
     known: list[Identity],
     checkpoint: Snapshot | None = None,
     logged_to: int | None = None,
+    manifest: dict[str, Any] | None = None,
 ) -> Session:
-    """`logged_to`: what is logged beyond that step is dropped; None: nothing is logged yet."""
+    """`logged_to`: what is logged beyond that step is dropped; None: nothing is logged yet. `manifest`: that
+    of the checkpoint's run."""
     console.phase("compiling the cell")
     if needs_compiling(parts.task.stacks()[0]):
         parts.task.warm_up()
     model, state, step = parts.task.model, parts.first_state(), None
     if checkpoint is not None:
-        state.restore(tensors_of(checkpoint, model), checkpoint.document, parts.ranks.part)
+        before = config_of(checkpoint)
+        part = parts.ranks.part if keeps_carried(before, parts.config) else None
+        state.restore(tensors_of(checkpoint, model), checkpoint.document, part)
+        if judged_otherwise(checkpoint, before, parts.config, manifest or {}):
+            state.judge_anew()
         step = checkpoint.step
     objective = parts.ranks.together(model, parts.task.loss) or parts.task.loss
     session = Session(
@@ -258,18 +271,6 @@ def _session(
     if session.inherited:
         session.hooks.append(Heir(run, console, parts.ranks.first))
     return session
-
-
-def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
-    before, now = manifest.get("data_fingerprint"), parts.task.fingerprint
-    if before == now:
-        return
-    if not force:
-        raise DataError(
-            f"the data have changed since this run began (fingerprint {str(before)[:12]}, now {now[:12]})",
-            "put the old data back, or go on with the new ones by --force",
-        )
-    notice("the data have changed since this run began; going on by --force")
 
 
 def _new_id() -> str:
@@ -300,10 +301,10 @@ def _other_run(run: RunDir, own: str) -> str | None:
 
 def _check_own(checkpoint: Snapshot, folder: Path, config: Config) -> None:
     """RunError if a checkpoint's own config is not that of the run whose directory it lies in."""
-    if (text := checkpoint.files.get("config.yaml")) is None:
+    if (own := config_of(checkpoint)) is None:
         return
     try:
-        check_same_run(parse_text(text, str(folder / "config.yaml")), config)
+        check_same_run(own, config)
     except RunError as error:
         raise RunError(
             f"checkpoint {folder} is of another run: {error.message}", "take it out of this run's checkpoints"
@@ -332,7 +333,7 @@ def _manifest(parts: Parts, root: Path) -> dict[str, Any]:
         "cell": parts.config.model.cell,
         "kind": parts.config.data.kind,
         "parameters": parts.task.model.parameter_count(),
-        "data_fingerprint": parts.task.fingerprint,
+        FINGERPRINT: parts.task.fingerprint,
         "data": parts.task.summary,
         **parts.task.manifest(),
         **({} if parts.heritage is None else {"from": parts.heritage.document()}),
@@ -354,29 +355,3 @@ def set_run_state(session: Session, state: str) -> None:
             write_json_atomic(run.manifest_path, manifest | {"state": state} | lost)
     except LstmError as error:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
-
-
-def check_same_run(stored: Config, given: Config) -> None:
-    """A config given beside --resume may change how it trains, not what it is. Where the data lie may
-    change, too: their fingerprint is compared."""
-    changed: list[str] = [
-        f"{section}.{key}"
-        for section in ("data", "model", "forecast")
-        for key, value in getattr(given, section).model_dump().items()
-        if getattr(getattr(stored, section), key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
-    ]
-    changed += [
-        f"train.{key}"
-        for key in (
-            *("batch_size", "sequence_length", "sequence_jitter"),
-            *("optimizer", "optimizer_options", "average"),
-        )
-        if getattr(stored.train, key) != getattr(given.train, key)
-    ]
-    if stored.seed != given.seed:
-        changed.append("seed")
-    if changed:
-        raise RunError(
-            f"this run cannot be resumed with another {', '.join(changed)}",
-            "start a new run, or leave these settings as they were",
-        )
