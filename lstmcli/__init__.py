@@ -6,18 +6,21 @@ run = lstmcli.load("runs/x")
 run.generate("ROMEO:", length=200)
 run.evaluate()
 run.model            # the torch module
+lstmcli.nn.Recurrent("gru", 64, 256)  # the engine, called like torch.nn.LSTM, with any cell
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.version import __version__
 
 if TYPE_CHECKING:
+    from lstmcli import nn
     from lstmcli.api import Run, load, train
 
-__all__ = ["Run", "__version__", "load", "train"]
+__all__ = ["Run", "__version__", "load", "nn", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +29,6 @@ def __getattr__(name: str) -> Any:
         from lstmcli import api
 
         return getattr(api, name)
+    if name == "nn":
+        return import_module("lstmcli.nn")
     raise AttributeError(f"module 'lstmcli' has no attribute {name!r}")
