@@ -19,6 +19,7 @@ from lstmcli.cli import (
     cells,
     eval,
     experiment,
+    export,
     generate,
     init,
     inspect,
@@ -125,7 +126,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="A first run:  lstm train configs/quickstart.yaml  then  lstm generate latest",
 )
-for verb in (train, generate, eval, report, bench, experiment, tune, cells, runs, validate, init):
+for verb in (train, generate, eval, report, export, bench, experiment, tune, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
 app.add_typer(inspect.app, name="inspect")
 inspect.app.command(name="gates")(guarded(gates.command))

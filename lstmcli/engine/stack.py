@@ -88,7 +88,7 @@ class Stack(nn.ModuleList):
         for layer, layer_state, rate in zip(self.layers, state, rates, strict=True):
             raw, new = bottom(layer, layer_state) if below is None else layer(below, layer_state)
             outputs = dropout(raw, rate, self.training, self.settings.locked_dropout)
-            below = outputs if below is None else self._add(outputs, below)
+            below = outputs if below is None else self.add(outputs, below)
             if self.settings.sum_outputs:
                 summed = below if summed is None else summed + below
             final.append(new)
@@ -100,11 +100,11 @@ class Stack(nn.ModuleList):
         traces = []
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             outputs, _, trace = layer.observe(x, layer_state)
-            x = self._add(outputs, x) if number else outputs
+            x = self.add(outputs, x) if number else outputs
             traces.append(trace)
         return traces
 
-    def _add(self, outputs: Tensor, below: Tensor) -> Tensor:
+    def add(self, outputs: Tensor, below: Tensor) -> Tensor:
         """The residual connection, from the second layer on (the first one's input is no hidden state)."""
         return outputs + below if self.settings.residual and outputs.shape == below.shape else outputs
 

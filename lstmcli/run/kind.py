@@ -142,6 +142,12 @@ class Kind:
         """What is measured of a model that is not trained yet, under names of its own."""
         return Measurement()
 
+    def export(self, run: Any, path: Path) -> dict[str, Any]:
+        """`lstm export`: the model as a file that runs without this package; what `--json` prints.
+        UsageError: this kind has none."""
+        name = run.directory.name
+        raise UsageError(f"{name} learned {self.purpose}, of which there is no export", f"lstm report {name}")
+
     def check(self, config: Config) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
 

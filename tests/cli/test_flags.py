@@ -27,6 +27,7 @@ FLAGS = {
         ),
         *("--temperature", "--length", "--trust", "--json"),
     ],
+    "export": ["run", "file", "--trust", "--json"],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [
         *("what", "--hidden", "--layers", "--batch", "--window", "--rounds", "--precision", "--path"),

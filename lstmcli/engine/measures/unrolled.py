@@ -64,7 +64,7 @@ def stack_step(
     new, gates, outputs = [], [], []
     for number, (layer, old) in enumerate(zip(stack.layers, state, strict=True)):
         output, layer_state, activations = layer.step(x, old, multiply)
-        x = stack._add(output, x) if number else output
+        x = stack.add(output, x) if number else output
         new.append(layer_state)
         gates.append(activations)
         outputs.append(x)

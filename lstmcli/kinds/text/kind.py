@@ -89,6 +89,9 @@ class TextKind(Kind):
     def write(self, run: Run, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
 
+    def export(self, run: Run, path: Path) -> dict[str, Any]:
+        return run.export(path)
+
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         from lstmcli.kinds.text.measure import both_protocols, gradients_by_lag
 
