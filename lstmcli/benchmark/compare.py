@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lstmcli.benchmark.plain import PlainModel, sample_plain, train_plain
 from lstmcli.cells.base import CellClass
-from lstmcli.config.schema import Config, Data, Evaluation, Model, Telemetry, Train
+from lstmcli.config.schema import Evaluation, Telemetry
 from lstmcli.engine.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.engine.measures.gates import gate_statistics
 from lstmcli.engine.stack import StackState, detach
@@ -25,6 +25,7 @@ from lstmcli.kinds.text.decoders import decoder_of_model
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Sampler
+from lstmcli.kinds.text.settings import LanguageModel, TextConfig, TextSource, TextTrain
 from lstmcli.run.directory import RunDir
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.state import Progress, TrainState
@@ -155,16 +156,16 @@ def bench_generate(shape: Shape, length: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def our_config(shape: Shape, path: str) -> Config:
-    return Config(
-        data=Data(source="python-stdlib"),
-        model=Model(hidden_size=shape.hidden, num_layers=shape.layers, path=path),  # type: ignore[arg-type]
-        train=Train(batch_size=shape.batch, sequence_length=shape.window, max_minutes=60.0),
+def our_config(shape: Shape, path: str) -> TextConfig:
+    return TextConfig(
+        data=TextSource(source="python-stdlib"),
+        model=LanguageModel(hidden_size=shape.hidden, num_layers=shape.layers, path=path),  # type: ignore[arg-type]
+        train=TextTrain(batch_size=shape.batch, sequence_length=shape.window, max_minutes=60.0),
     )
 
 
 def our_model(
-    config: Config, shape: Shape, hardware: Hardware, cell: CellClass | None = None
+    config: TextConfig, shape: Shape, hardware: Hardware, cell: CellClass | None = None
 ) -> tuple[TextModel, str]:
     model = TextModel(config.model, shape.vocabulary, cell)
     path = choose_path(config, model.layers.layers[0], model.parameter_count(), hardware)
@@ -174,7 +175,7 @@ def our_model(
     return model, path
 
 
-def train_ours(config: Config, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
+def train_ours(config: TextConfig, shape: Shape, model: TextModel, hardware: Hardware) -> Iterator[float]:
     """The updates of a run on made-up symbols, without logging; yields each one's loss."""
     windows = batches(shape, hardware.device)
 

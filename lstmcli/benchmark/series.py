@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.benchmark.compare import in_turn, machine
-from lstmcli.config.schema import Config, Data, Forecast, Model, Train
+from lstmcli.config.schema import Model, Train
 from lstmcli.engine.hardware import choose_hardware, choose_path, set_path
+from lstmcli.kinds.series.settings import Forecast, SeriesConfig, SeriesTable
 from lstmcli.kinds.series.task import SeriesTask
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.state import Progress, TrainState
@@ -88,10 +89,10 @@ def _write(path: Path, values: np.ndarray) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def _config(path: Path) -> Config:
-    return Config(
-        data=Data(
-            kind="series", path=str(path), time="time", group="group", target="value", frequency="1h",
+def _config(path: Path) -> SeriesConfig:
+    return SeriesConfig(
+        data=SeriesTable(
+            path=str(path), time="time", group="group", target="value", frequency="1h",
             context_length=CONTEXT, horizon=HORIZON, splits=[1.0],
         ),
         model=Model(hidden_size=HIDDEN, num_layers=1),
@@ -100,7 +101,7 @@ def _config(path: Path) -> Config:
     )  # fmt: skip
 
 
-def _train_ours(config: Config, task: SeriesTask) -> Iterator[float]:
+def _train_ours(config: SeriesConfig, task: SeriesTask) -> Iterator[float]:
     """The updates of a run, without logging; yields each one's loss."""
     optimizer = make_optimizer(config.train, task.model)
     state = TrainState(task.model, optimizer, task.start_state(), Progress())

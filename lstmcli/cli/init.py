@@ -154,12 +154,14 @@ def _rehearse(proposed: str, file: Path) -> None:
     from lstmcli.config.load import parse_config
     from lstmcli.config.yaml_reader import read_yaml
     from lstmcli.kinds.text.batches import StreamBatches
+    from lstmcli.kinds.text.settings import TextConfig
     from lstmcli.kinds.text.source import prepare_text
 
     document = read_yaml(proposed).value
     document["data"]["path"] = str(file.absolute())
     with tempfile.TemporaryDirectory() as folder:
         config = parse_config(document, "the proposal")
+        assert isinstance(config, TextConfig)
         train = config.train
         try:
             data = prepare_text(config.data.model_copy(update={"cache": folder}))

@@ -27,7 +27,7 @@ class Given:
         self._verb = verb
         self._values = {name: value for name, value in values.items() if _is_given(source(name))}
 
-    def to(self, kind: Kind, run: TrainedRun) -> Chosen:
+    def to(self, kind: Kind[Any], run: TrainedRun) -> Chosen:
         """What the kind of this run is asked for.
 
         Raises:

@@ -109,7 +109,7 @@ def _read(name: str) -> tuple[RunDir, Config, RunSummary]:
     from lstmcli.run.directory import find_run, summary_of
 
     run = find_run(name)
-    return run, load_config(run.config_path), summary_of(run)
+    return run, load_config(run.config_path, of_run=True), summary_of(run)
 
 
 def _facts(run: RunDir, summary: RunSummary) -> dict[str, Any]:

@@ -77,6 +77,6 @@ def _check_data(config: Config) -> dict[str, Any]:
     """Read the data as training would, with a cache that is thrown away."""
     from lstmcli.run.kind import kind_of
 
-    if getattr(config.data, "url", None) is not None:
-        return {"url": config.data.url, "note": "downloaded when training starts; not checked"}
+    if (url := getattr(config.data, "url", None)) is not None:
+        return {"url": url, "note": "downloaded when training starts; not checked"}
     return kind_of(config).check_data(config)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+    from lstmcli.config.schema import Config
 
 _WANTED = {
     "string_type": "text",
@@ -33,12 +35,78 @@ def json_schema() -> dict[str, Any]:
 
     `configs/schema.json` is this, written by `json.dumps(json_schema(), indent=1)` and a newline.
     """
+    from lstmcli.config.forms import forms, sections
     from lstmcli.config.schema import Config
 
+    defined: dict[str, Any] = {}
+    top: dict[str, Any] = {}
+    for section, settings in sections().items():
+        for name, found in settings.items():
+            if section:
+                shown = _merged([(form, _property(form, section, name)) for form, _ in found])
+                title = section.capitalize()
+                defined.setdefault(title, _section(title, section))["properties"][name] = shown
+                top[section] = {"$ref": f"#/$defs/{title}"}
+            else:
+                top[name] = found[0][0].model_json_schema()["properties"][name]
+    order = [name for form in forms() for name in form.model_fields]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_one_line_descriptions(Config.model_json_schema()),
+        "$defs": defined,
+        "additionalProperties": False,
+        "description": _one_line(inspect.getdoc(Config) or "").partition(". ")[0] + ".",
+        "properties": _one_line_descriptions({name: top[name] for name in dict.fromkeys(order)}),
+        "required": ["data"],
+        "title": "Config",
+        "type": "object",
     }
+
+
+def _section(title: str, name: str) -> dict[str, Any]:
+    """What holds the settings of a section; its text is of what all kinds have in common, if that exists."""
+    from lstmcli.config.forms import forms
+    from lstmcli.config.schema import Config
+
+    owners: list[type[Config]] = [Config, *forms()]
+    kind: Any = next(form.model_fields[name].annotation for form in owners if name in form.model_fields)
+    text = inspect.getdoc(kind)
+    return {"additionalProperties": False, "description": _one_line(text or ""), "properties": {},
+            "title": title, "type": "object"}  # fmt: skip
+
+
+def _property(form: type[Config], section: str, name: str) -> dict[str, Any]:
+    """The JSON schema of a setting; one that a kind only narrows is described where all have it."""
+    from lstmcli.config.schema import Config
+
+    kind: Any = form.model_fields[section].annotation
+    found: dict[str, Any] = kind.model_json_schema()["properties"][name]
+    if "description" not in found:
+        shared: Any = Config.model_fields[section].annotation
+        found["description"] = shared.model_fields[name].description
+    return found
+
+
+def _merged(found: list[tuple[type[Config], dict[str, Any]]]) -> dict[str, Any]:
+    """A setting as the configs have it, where it says so of which kinds it is."""
+    from lstmcli.config.forms import forms
+
+    (_, first), *others = found
+    shown = dict(first)
+    called: dict[str, list[str]] = {}
+    for form, setting in found:
+        called.setdefault(_one_line(setting["description"]), []).append(form.called)
+    few = len(found) < len(forms()) - 1  # what all kinds with files have needs no names
+    shown["description"] = " ".join(
+        f"{', '.join(names)}: {text}" if few or len(called) > 1 else text for text, names in called.items()
+    )
+    if "const" in first and others:
+        values = list(dict.fromkeys(setting["const"] for _, setting in found))
+        shown = {name: value for name, value in shown.items() if name != "const"} | {"enum": values}
+    return shown
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _one_line_descriptions(node: Any) -> Any:
@@ -48,26 +116,11 @@ def _one_line_descriptions(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     return {
-        key: " ".join(value.split())
+        key: _one_line(value)
         if key == "description" and isinstance(value, str)
         else _one_line_descriptions(value)
         for key, value in node.items()
     }
-
-
-@lru_cache
-def sections() -> dict[str, tuple[str, ...]]:
-    """The settings of each section, by name; "" holds the settings outside of any."""
-    from lstmcli.config.schema import Config, Section
-
-    found: dict[str, tuple[str, ...]] = {"": ()}
-    for name, setting in Config.model_fields.items():
-        kind = setting.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            found[name] = tuple(kind.model_fields)
-        else:
-            found[""] += (name,)
-    return found
 
 
 def suggest(path: tuple[str | int, ...]) -> str:
@@ -75,6 +128,8 @@ def suggest(path: tuple[str | int, ...]) -> str:
 
     In this order: the same name in another section, a like name in this one, a like name anywhere.
     """
+    from lstmcli.config.forms import sections
+
     known = {(part, name): dotted((part, name)) for part, names in sections().items() for name in names}
     tops = [*filter(None, sections()), *sections()[""]]
     leaf = str(path[-1])

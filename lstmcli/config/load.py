@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, get_origin
 import yaml
 from pydantic import ValidationError
 
-from lstmcli.config.json_schema import describe, dotted, explain, quoted, sections, suggest
+from lstmcli.config.forms import form_of, forms, kind_of_data, readers, sections, settings_of
+from lstmcli.config.json_schema import describe, dotted, explain, quoted, suggest
 from lstmcli.config.recipes import find_recipe, point_to_shipped
 from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import (
@@ -34,6 +35,7 @@ from lstmcli.config.yaml_reader import (
 from lstmcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 MOST_ERRORS = 50  # listed in one message
@@ -42,24 +44,40 @@ _AFTER_THE_FILE = (2**31, 0)
 _TEXT_FROM = ("path", "url", "source")  # of `data`; just one of them is set
 
 
-def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), of_run: bool = False) -> Config:
     """Read a YAML file, or the shipped recipe of that name, and apply overrides (`model.hidden_size=256`).
 
     An override is split at its first `=`; its value is YAML. It may reach into
     `train.optimizer_options` (`train.optimizer_options.betas=[0.9, 0.99]`), but may not replace a
     whole section. An override of one of `data.path`, `data.url` and `data.source` takes the place
     of another one in the file, and of its `data.sha256`: `data.path=my.txt` works on every recipe.
-    Raises ConfigError.
+
+    Args:
+        of_run: the file is a run's, which may have begun when settings that nothing read were let pass: they
+            are left out.
+
+    Raises:
+        ConfigError: all that is wrong.
     """
     where = find_recipe(path)
     reading = read_yaml(read_text(where))
     point_to_shipped(reading.value, where)
+    if of_run:
+        _leave_out_foreign(reading.value)
     return _build(reading, where, overrides)
 
 
 def parse_text(text: str, where: str) -> Config:
-    """The same for YAML that is in memory."""
-    return _build(read_yaml(text), where, ())
+    """The same for a run's YAML that is in memory."""
+    reading = read_yaml(text)
+    _leave_out_foreign(reading.value)
+    return _build(reading, where, ())
+
+
+def _leave_out_foreign(tree: Any) -> None:
+    if isinstance(tree, dict):
+        for section, name in _foreign(tree):
+            del tree[section][name]
 
 
 def parse_config(document: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
@@ -213,7 +231,7 @@ def _parse_overrides(words: Sequence[str], report: _Report) -> None:
 def _wrong_target(path: Path) -> str | None:
     """Why nothing of this name can be overridden."""
     top, *rest = path
-    names = sections().get(str(top), ())
+    names = tuple(sections().get(str(top), ()))
     if "" in path:
         return "the name is incomplete"
     if not rest and names:
@@ -224,8 +242,8 @@ def _wrong_target(path: Path) -> str | None:
         return f"{top} is a single setting, with nothing inside"
     if not rest or rest[0] not in names:
         return f"there is no such setting; {suggest(path[:2])}"
-    section: Any = Config.model_fields[str(top)].annotation
-    if len(rest) > 1 and get_origin(section.model_fields[rest[0]].annotation) is not dict:
+    setting = sections()[str(top)][str(rest[0])][0][1]
+    if len(rest) > 1 and get_origin(setting.annotation) is not dict:
         return f"{dotted(path[:2])} is a single setting, with nothing inside"
     return None
 
@@ -255,12 +273,57 @@ def _drop_other_text(tree: dict[str, Any], overrides: dict[str | int, Any]) -> N
 
 
 def _validate(tree: dict[str, Any], report: _Report) -> Config | None:
+    form = form_of(tree.get("data"))
+    if form is None:
+        kinds = list(dict.fromkeys(repr(kind_of_data(form)) for form in forms()))
+        wanted = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        error: Any = {"type": "literal_error", "input": tree["data"]["kind"], "ctx": {"expected": wanted}}
+        report.setting_error(("data", "kind"), explain([error], ("data", "kind")), "literal_error")
+        return None
+    for section, name in _foreign(tree):
+        value = tree[section].pop(name)
+        if all(_differs(value, settings_of(other, section)[name]) for other in readers(section, name)):
+            report.setting_error((section, name), _misplaced(section, name, form), "extra_forbidden")
+    for section in [name for name, value in tree.items() if name in sections() and value == {}]:
+        if section not in form.model_fields:
+            del tree[section]
+    return _made(form, tree, report)
+
+
+def _foreign(tree: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Sections and names of settings that are of other configs than the one that fits the data."""
+    form = form_of(tree.get("data"))
+    if form is None:
+        return []
+    return [
+        (section, name)
+        for section, values in tree.items()
+        if isinstance(values, dict)
+        for name in values
+        if name not in settings_of(form, section) and readers(section, name)
+    ]
+
+
+def _differs(value: object, setting: FieldInfo) -> bool:
+    """Whether a value is another than a setting's default (True is not 1)."""
+    default = setting.get_default(call_default_factory=True)
+    return value != default or isinstance(value, bool) is not isinstance(default, bool)
+
+
+def _misplaced(section: str, name: str, form: type[Config]) -> str:
+    called = " or ".join(other.called for other in readers(section, name))
+    if section == "data":
+        return f"{name} belongs to kind: {called}, but the kind is {form.called}"
+    return f"nothing reads it where the kind is {form.called}, but where it is {called}; leave it out"
+
+
+def _made(form: type[Config], tree: dict[str, Any], report: _Report) -> Config | None:
     try:
-        return Config.model_validate(tree)
+        return form.model_validate(tree)
     except ValidationError as error:
         errors = error.errors(include_url=False)
     if _whole_floats_to_ints(tree, errors):
-        return _validate(tree, report)
+        return _made(form, tree, report)
     groups = [(path, group, group[0]["type"]) for path, group in _by_setting(errors)]
     groups = [group for group in groups if not report.is_unreadable(group[0], group[2])]
     for path, group, kind in groups[: MOST_ERRORS + 1]:  # looking for the nearest name takes time

@@ -24,14 +24,9 @@ class Model(Section):
     """Share of a layer's outputs that is zeroed while training, for every layer and the last too."""
     output_dropout: Probability | None = None
     """The same for the last layer alone; null: as `dropout`."""
-    input_dropout: Probability = 0.0
-    """The same for what the first layer reads."""
     locked_dropout: bool = False
     """Zero the same units at every step of a window in all three (variational dropout; Gal and
     Ghahramani 2016), not others at each step."""
-    embedding_dropout: Probability = 0.0
-    """text: share of the vocabulary's symbols whose embedding is zeroed for a window (Gal and Ghahramani
-    2016)."""
     weight_drop: Probability = 0.0
     """Share of the recurrent weights that is zeroed for a training window (DropConnect; Merity et al.
     2018)."""
@@ -45,8 +40,6 @@ class Model(Section):
     """Add a layer's input to its output where both have the same width."""
     sum_outputs: bool = False
     """Let the head read the sum of all layers' outputs, not the last one's alone (Melis et al. 2020)."""
-    mixtures: Annotated[int, Field(ge=1, le=64)] = 1
-    """text: softmaxes that the head mixes (mixture of softmaxes; Yang et al. 2018); 1: a plain head."""
     forget_bias: float | Literal["chrono"] | None = 1.0
     """Start value of the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015); chrono: spread
     over timescales up to `chrono_steps`, the input gate's opposite (Tallec and Ollivier 2018); null: as
@@ -56,14 +49,9 @@ class Model(Section):
     recurrent_init: Literal["orthogonal", "uniform", "identity"] = "orthogonal"
     """Recurrent weights start orthogonal gate by gate (Saxe et al. 2014), uniform as in PyTorch, or as
     the identity (Le et al. 2015, for rnn-relu)."""
-    tie_weights: bool = False
-    """Let the head share the embedding's matrix; needs `embedding_size` equal to `hidden_size`."""
     path: Literal["auto", "fused", "engine", "loop", "scan"] = "auto"
     """How the recurrence is computed: the library's fused LSTM (oneDNN, cuDNN), this tool's engine,
     a plain loop, or whichever is fastest here."""
-    pooling: Literal["last", "mean", "max"] = "last"
-    """With `data.label`: what the class is told from: the last step's output, or the mean or the largest
-    of all steps."""
     recompute: bool = False
     """Keep a window's states only at every √T-th step and compute the others again in the backward
     pass: about a third slower, and the memory of √T steps instead of T."""
@@ -79,9 +67,6 @@ class Model(Section):
         if isinstance(self.hidden_size, list) and len(self.hidden_size) != self.num_layers:
             found = f"{len(self.hidden_size)} sizes for num_layers {self.num_layers}"
             raise ValueError(f"hidden_size must give one size per layer; found {found}")
-        width = self.embedding_size or self.sizes[0]
-        if self.tie_weights and self.mixtures == 1 and width != self.sizes[-1]:
-            raise ValueError("tie_weights needs embedding_size equal to hidden_size (or null)")
         if self.sum_outputs and len(set(self.sizes)) > 1:
             raise ValueError(f"sum_outputs needs layers of one width; found {self.sizes}")
         return self

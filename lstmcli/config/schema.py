@@ -6,21 +6,19 @@ The objects are frozen. The texts below feed `lstm validate --schema` and the ed
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lstmcli.config.data import Data
-from lstmcli.config.forecast import Forecast
 from lstmcli.config.model import Model
-from lstmcli.config.section import PositiveFloat, PositiveInt, Probability, Section
+from lstmcli.config.section import PositiveFloat, PositiveInt, Section
 
 __all__ = [
     "Checkpoint",
     "Config",
     "Data",
     "Evaluation",
-    "Forecast",
     "Model",
     "PositiveFloat",
     "PositiveInt",
@@ -35,8 +33,6 @@ class Train(Section):
 
     batch_size: PositiveInt = 64
     """Streams read side by side."""
-    sequence_length: PositiveInt = 128
-    """The truncated-BPTT window: symbols per stream and step."""
     max_steps: PositiveInt | None = None
     """Budget in updates. With steps or epochs alone a run is reproducible bit for bit."""
     max_epochs: PositiveFloat | None = None
@@ -63,21 +59,6 @@ class Train(Section):
     """Decay of matrices (not of biases), where the optimizer has one."""
     clip_norm: PositiveFloat | None = 1.0
     """Largest norm of the whole gradient; null: no clipping."""
-    state_reset: Probability = 0.0
-    """Chance, per stream and window, that the carried state starts again from zero: prepares a model
-    for text without context."""
-    sequence_jitter: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
-    """text: how far a window's length may stray from `sequence_length`, as a share of it, so that other
-    symbols lie at the borders of backpropagation each time; the learning rate of a step is scaled with its
-    length (Merity et al. 2018)."""
-    activation_penalty: Annotated[float, Field(ge=0.0)] = 0.0
-    """text: weight of the mean square of the last layer's outputs (activation regularisation; Merity et
-    al. 2017)."""
-    temporal_penalty: Annotated[float, Field(ge=0.0)] = 0.0
-    """text: weight of the mean square of their change from step to step (temporal activation
-    regularisation; likewise)."""
-    label_smoothing: Probability = 0.0
-    """text: share of the target that is spread over all symbols (Szegedy et al. 2016)."""
     gradient_noise: Annotated[float, Field(ge=0.0)] = 0.0
     """Variance of Gaussian noise on the gradient at the first step; it falls as (1 + step)^-0.55
     (Neelakantan et al. 2015)."""
@@ -108,19 +89,6 @@ class Evaluation(Section):
 
     every: PositiveInt | None = 500
     """Steps between evaluations; null: only at the end."""
-    protocol: Literal["stateful", "windows"] = "windows"
-    """`windows`: zero state at the start of each window of 256; `stateful`: state carried through."""
-    max_tokens: PositiveInt | None = None
-    """Evaluate on the first so many symbols of the split; null: all of it."""
-    stride: PositiveInt = 1
-    """series: steps from one forecast's origin to the next."""
-    max_windows: PositiveInt | None = None
-    """series: evaluate on at most so many windows while training, evenly spread; null: all. With a label:
-    so many sequences. synthetic: so many are made; null: 1,000."""
-    sample_length: Annotated[int, Field(ge=0)] = 200
-    """Symbols of sample text written at each evaluation; 0: none."""
-    sample_temperature: Annotated[float, Field(ge=0.0)] = 0.8
-    """Temperature of that sample."""
 
 
 class Telemetry(Section):
@@ -149,22 +117,26 @@ class Checkpoint(Section):
 
 
 class Config(Section):
-    """A run of lstmcli."""
+    """A run of lstmcli. A kind of data has a config of its own with the sections and settings that it reads
+    (lstmcli/kinds/*/settings.py; lstmcli/config/forms.py finds it); here is what all have in common."""
+
+    learned: ClassVar[str]
+    """The name of the kind that learns from such data."""
+    called: ClassVar[str]
+    """What messages call such data."""
+    marks: ClassVar[tuple[str, ...]] = ()
+    """Settings of `data` that tell this config from others of the same `data.kind`: they are given."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Start of every random number: weights, dropout, batches."""
     data: Data
     model: Model = Model()
-    forecast: Forecast = Forecast()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     telemetry: Telemetry = Telemetry()
     checkpoint: Checkpoint = Checkpoint()
 
-    @model_validator(mode="after")
-    def _fits_data(self) -> Config:
-        if self.model.pooling != "last" and self.data.label is None:
-            raise ValueError(
-                f"model.pooling: {self.model.pooling} is for classification: it needs data.label"
-            )
-        return self
+    @property
+    def window(self) -> int:
+        """Steps of a sequence that training reads at once."""
+        raise NotImplementedError

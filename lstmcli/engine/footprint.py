@@ -5,17 +5,12 @@ All figures are the least that is needed; what fits by them may still be too muc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from lstmcli.cells.registry import find_cell, is_built_in
 from lstmcli.config.schema import Config, Model
 from lstmcli.core.memory import require
 from lstmcli.engine.layers import layer_class
-
-if TYPE_CHECKING:
-    from lstmcli.kinds.series.model import SeriesShape
 
 FLOAT = 4  # bytes of a number in fp32
 SMALLER = "choose a smaller model.hidden_size, model.embedding_size or model.num_layers"
@@ -38,41 +33,6 @@ def check_training_room(config: Config, numbers: int, rows: int, steps: int, wid
     weights, states = copies * numbers, rows * steps * width
     what = f"training {numbers:,} parameters on batches of {rows:,} x {steps:,} steps"
     return require(FLOAT * (weights + states), what, SHORTER if states > weights else SMALLER)
-
-
-def check_series_room(config: Config) -> None:
-    """ResourceError if the values of one batch of windows do not fit, their lags included, or the paths that
-    one forecast draws."""
-    data, settings = config.data, config.forecast
-    reach = data.context_length + data.horizon + max(settings.lags, default=0)
-    values = config.train.batch_size * reach
-    require(
-        2 * FLOAT * values,
-        f"a batch of windows of {reach:,} steps",
-        "choose smaller forecast.lags or windows",
-    )
-    if settings.decoder == "recursive":
-        drawn = settings.samples * data.horizon
-        require(FLOAT * drawn, f"a forecast of {settings.samples:,} paths", "choose fewer forecast.samples")
-
-
-def text_parameters(settings: Model, vocabulary: int) -> int:
-    """Embedding, layers and head."""
-    sizes = settings.sizes
-    head = 0 if settings.tie_weights else sizes[-1]
-    return layer_parameters(settings) + vocabulary * ((settings.embedding_size or sizes[0]) + head)
-
-
-def series_parameters(config: Config, shape: SeriesShape) -> int:
-    """Layers, embeddings and the two ends, of every member."""
-    settings, model = config.forecast, config.model
-    identity = settings.channel_embedding + settings.series_embedding + shape.static
-    per_step = shape.channels * (1 + len(settings.lags)) + shape.past + shape.calendar + shape.known
-    bottom = (settings.patch_length * per_step + identity) * (model.embedding_size or model.sizes[0])
-    ahead = config.data.horizon if settings.decoder == "direct" else settings.patch_length
-    top = model.sizes[-1] * ahead * shape.channels
-    names = shape.channel_ids * settings.channel_embedding + shape.series_ids * settings.series_embedding
-    return settings.members * (layer_parameters(model) + bottom + top + names)
 
 
 def layer_parameters(settings: Model) -> int:

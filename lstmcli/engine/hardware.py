@@ -174,7 +174,5 @@ def _long_run(config: Config, parameters: int) -> bool:
     train = config.train
     if train.max_steps is None:
         return (train.max_minutes or 10.0) >= 0.2
-    kind, data = config.data.kind, config.data
-    window = {"series": data.context_length, "synthetic": data.length}.get(kind, train.sequence_length)
-    symbols = train.max_steps * train.batch_size * window
+    symbols = train.max_steps * train.batch_size * config.window
     return 3.0 * symbols * parameters > COMPILE_PAYS

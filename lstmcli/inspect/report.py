@@ -175,7 +175,7 @@ def _facts(run: AnyRun, manifest: dict[str, Any], records: list[dict[str, Any]])
 
 def _source(run: AnyRun) -> str:
     data = run.config.data
-    given = getattr(data, "task", None) or data.path or data.url or data.source or ""
+    given = next((v for k in ("task", "path", "url", "source") if (v := getattr(data, k, None))), "")
     return Path(given).name if isinstance(given, str) else f"{len(given)} files"
 
 

@@ -9,11 +9,12 @@ from torch import nn
 
 from lstmcli.cells.registry import find_cell
 from lstmcli.config.schema import Config
+from lstmcli.config.section import Section
 from lstmcli.core.errors import ConfigError, LstmError
 from lstmcli.engine.checks.check import check_before_training
 from lstmcli.engine.hardware import check_path, choose_hardware
 from lstmcli.engine.stack import Stack
-from lstmcli.run.kind import Kind, kind_of, kinds
+from lstmcli.run.kind import Needs, kind_of
 from lstmcli.run.optimizer import make_optimizer
 
 
@@ -60,47 +61,36 @@ def _optimizer(config: Config) -> None:
     make_optimizer(config.train, nn.ModuleDict({"layers": nn.Linear(2, 2), "head": nn.Linear(2, 2)}))
 
 
-NEEDS: dict[str, tuple[str, Callable[[Config], bool]]] = {
+NEEDS: Needs = {
     "train.plateau_factor": ("train.schedule: plateau", lambda c: c.train.schedule == "plateau"),
     "train.plateau_patience": ("train.schedule: plateau", lambda c: c.train.schedule == "plateau"),
     "train.average_from": ("train.average: swa", lambda c: c.train.average == "swa"),
     "train.average_patience": ("train.average: nt-asgd", lambda c: c.train.average == "nt-asgd"),
     "train.final_learning_rate": ("another train.schedule", lambda c: c.train.schedule != "constant"),
     "model.chrono_steps": ("model.forget_bias: chrono", lambda c: c.model.forget_bias == "chrono"),
-    "evaluation.sample_temperature": (
-        "evaluation.sample_length above 0", lambda c: c.evaluation.sample_length > 0
-    ),
-    "forecast.season": (
-        "forecast.normalization: seasonal", lambda c: c.forecast.normalization == "seasonal"
-    ),
 }  # fmt: skip
 """Settings that only another one gives an effect: what they need, and whether it is there."""
 
 
 def _effect(config: Config) -> None:
-    """ConfigError: settings that differ from their defaults and that nothing reads, each by name."""
-    own = kind_of(config)
-    faults = []
-    for name in _given(config):
-        readers = [kind.name for kind in kinds() if _reads(kind, name)]
-        if readers and own.name not in readers:
-            faults.append(f"{name}: nothing reads it where the kind is {own.name}, but where it is "
-                          f"{' or '.join(readers)}")  # fmt: skip
-        elif name in NEEDS and not NEEDS[name][1](config):
-            faults.append(f"{name}: it has no effect without {NEEDS[name][0]}")
+    """ConfigError: settings that differ from their defaults and have no effect, each by name. (What another
+    kind alone would read is refused before a config is made.)"""
+    needs = {**NEEDS, **kind_of(config).needs}
+    faults = [
+        f"{name}: it has no effect without {needs[name][0]}"
+        for name in _given(config)
+        if name in needs and not needs[name][1](config)
+    ]
     if faults:
         raise ConfigError("\n".join(faults), "leave out what has no effect")
 
 
-def _reads(kind: Kind, name: str) -> bool:
-    return name in kind.settings or name.partition(".")[0] in kind.settings
-
-
 def _given(config: Config) -> Iterator[str]:
-    """Dotted names of the settings outside of `data` that differ from their defaults; `data` looks after its
-    own."""
-    for section in ("model", "forecast", "train", "evaluation"):
+    """Dotted names of the settings that differ from their defaults."""
+    for section in type(config).model_fields:
         values = getattr(config, section)
+        if not isinstance(values, Section):
+            continue
         for name, field in type(values).model_fields.items():
             if getattr(values, name) != field.get_default(call_default_factory=True):
                 yield f"{section}.{name}"

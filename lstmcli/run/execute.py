@@ -141,7 +141,7 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
         if job.ancestor is not None:
             parts = replace(parts, heritage=inherit(parts.task, parts.config, *job.ancestor))
     else:
-        check_same_run(load_config(run.config_path), job.config, run)
+        check_same_run(load_config(run.config_path, of_run=True), job.config, run)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
             parts = assemble(job.config, console, read_json(run.manifest_path), ranks)
     console.end_data()

@@ -114,7 +114,7 @@ def inherit(
         raise RunError(f"the weights of {source.path} at step {which} are not those that this run began with")
     snapshot = read_checkpoint(checkpoint, tensors="model")
     stored = checkpoint / "config.yaml"
-    theirs = load_config(stored if stored.exists() else source.config_path)
+    theirs = load_config(stored if stored.exists() else source.config_path, of_run=True)
     told = read_json(source.manifest_path)
     heritage = Heritage(source.name, str(source.path.resolve()), snapshot.step, told.get("id"), weights)
     heritage.ancestors = _ancestors(told)

@@ -11,10 +11,10 @@ A kind is a class; `register` makes it known, and so a module of anybody's can a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from lstmcli.core.errors import ConfigError, UsageError
 from lstmcli.run.options import Chosen, Option
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from lstmcli.run.task import Task
     from lstmcli.run.trained import TrainedRun
 
+C = TypeVar("C", bound="Config")
 Reading = Callable[[str, int, int], None]
 """Progress of data that are read: what, bytes done, bytes in all."""
+Needs = Mapping[str, tuple[str, Callable[[Any], bool]]]
+"""Settings by dotted name, with what gives them an effect, and whether a config has it."""
 Progress = Callable[[int, int], None]
 """Progress of anything else: done, in all."""
 Charts = Mapping[str, list[Any]]
@@ -87,23 +90,24 @@ FIGURES = ("scaled_mse", "scaled_mae", "smape", "mase", "loss", "accuracy", "mac
 """Of what `lstm eval` says, those that an experiment compares."""
 
 
-class Kind:
-    """What a kind of data has of its own; all else of a run is alike for all kinds.
+class Kind(Generic[C]):
+    """What a kind of data has of its own; all else of a run is alike for all kinds. `C` is its config.
 
     Its module is imported to name charts or a space, so it imports torch inside of its methods.
     """
 
     name: ClassVar[str]
-    """What `config.data.learned` says of such a run."""
+    """What `learned` of its config says."""
+    forms: ClassVar[Sequence[type[Config]]] = ()
+    """Its configs; those of a kind that comes with the tool are known beforehand."""
     purpose: ClassVar[str]
     """Completes "which learned ..." in messages: "to write text"."""
     counts: ClassVar[tuple[str, str]]
     """What training reads, in a title and as the tag of its speed: ("Symbols", "tokens")."""
     charts: ClassVar[Charts]
     """The losses and scores that training logs, as TensorBoard's first charts."""
-    settings: ClassVar[frozenset[str]]
-    """Settings outside of `data` that such a run reads and not every run does: sections, or dotted names.
-    What another kind names here, and this one does not, is refused by name."""
+    needs: ClassVar[Needs] = {}
+    """Of the kind's own settings those that only another one gives an effect."""
     space: ClassVar[Mapping[str, Any]]
     """What `lstm tune` varies where no space is given: ranges and lists by dotted name."""
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
@@ -116,19 +120,19 @@ class Kind:
     measures: ClassVar[tuple[str, ...]] = ("eval",)
     """What an experiment may ask of a trained run."""
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> Task:
+    def task(self, config: C, on_progress: Reading, ranks: Ranks) -> Task:
         """Reads the data and makes the model."""
         raise NotImplementedError
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: C, folder: str | None) -> C:
         """The config of a resumed run with its files, looked for where it began, too."""
         return config
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> TrainedRun:
+    def trained(self, directory: RunDir, config: C, checkpoint: Path) -> TrainedRun:
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
 
-    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+    def meanings(self, config: C, files: Mapping[str, str]) -> Meanings:
         """What the axes of the model's tensors stand for, by which a run's weights find their place in
         another one; `files`: what a checkpoint holds beside tensors. RunError: they are damaged."""
         return {}
@@ -148,7 +152,7 @@ class Kind:
         name = run.directory.name
         raise UsageError(f"{name} learned {self.purpose}, of which there is no export", f"lstm report {name}")
 
-    def check(self, config: Config) -> None:
+    def check(self, config: C) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
 
     def evaluate(self, run: Any, chosen: Chosen, on_progress: Progress) -> Evaluated:
@@ -170,12 +174,12 @@ class Kind:
         given as a document that `--json` prints."""
         raise NotImplementedError
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def check_data(self, config: C) -> dict[str, Any]:
         """Read the data as training would and write nothing; what they are. DataError names a fault."""
         raise NotImplementedError
 
 
-_kinds: dict[str, str | Kind] = {
+_kinds: dict[str, str | Kind[Any]] = {
     "text": "lstmcli.kinds.text.kind:TextKind",
     "series": "lstmcli.kinds.series.kind:SeriesKind",
     "labelled": "lstmcli.kinds.sequence.kind:LabelledKind",
@@ -184,12 +188,16 @@ _kinds: dict[str, str | Kind] = {
 """By name; a kind that comes with the tool is imported when it is first asked for."""
 
 
-def register(kind: Kind) -> None:
-    """Make a kind known to every command, in this process."""
+def register(kind: Kind[Any]) -> None:
+    """Make a kind and its configs known to every command, in this process."""
+    from lstmcli.config.forms import add_form
+
     _kinds[kind.name] = kind
+    for form in kind.forms:
+        add_form(form)
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> Kind[Any]:
     """ConfigError: there is no such kind."""
     found = _kinds.get(name)
     if found is None:
@@ -200,10 +208,10 @@ def kind_named(name: str) -> Kind:
     return found
 
 
-def kind_of(config: Config) -> Kind:
+def kind_of(config: Config) -> Kind[Any]:
     """The kind of a run of this config."""
-    return kind_named(config.data.learned)
+    return kind_named(config.learned)
 
 
-def kinds() -> list[Kind]:
+def kinds() -> list[Kind[Any]]:
     return [kind_named(name) for name in _kinds]

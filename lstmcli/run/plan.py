@@ -159,8 +159,9 @@ def _evaluate(parts: Parts, step: int, logger: Logger, console: Console) -> None
     config = parts.config
     if not task.has_validation:
         return
-    few = {"max_tokens": FEW, "max_windows": FEW}
-    task.config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=few)})
+    names = [name for name in ("max_tokens", "max_windows") if name in type(config.evaluation).model_fields]
+    few = config.evaluation.model_copy(update=dict.fromkeys(names, FEW))
+    task.config = config.model_copy(update={"evaluation": few})
     try:
         score = task.evaluate(lambda: False)
         if score is not None:

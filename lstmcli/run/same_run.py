@@ -66,14 +66,15 @@ def check_same_run(stored: Config, given: Config, run: RunDir | None = None) -> 
 
 
 def differences(stored: Config, given: Config) -> Iterator[str]:
-    """Dotted names of the settings that differ."""
-    if stored.seed != given.seed:
-        yield "seed"
-    for section in type(stored).model_fields:
-        before, now = getattr(stored, section), getattr(given, section)
-        if section != "seed":
-            names = type(before).model_fields
-            yield from (f"{section}.{k}" for k in names if getattr(before, k) != getattr(now, k))
+    """Dotted names of the settings that differ; one that only one of the two has differs, too."""
+    before, now = stored.model_dump(), given.model_dump()
+    for section in dict.fromkeys([*before, *now]):
+        theirs, ours = before.get(section), now.get(section)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            names = dict.fromkeys([*theirs, *ours])
+            yield from (f"{section}.{k}" for k in names if theirs.get(k) != ours.get(k))
+        elif theirs != ours:
+            yield section
 
 
 def _may_change(name: str) -> bool:
@@ -87,8 +88,8 @@ def _begin(run: RunDir, given: Config, changed: list[str]) -> str:
 
 def _value(config: Config, name: str) -> str:
     section, _, setting = name.partition(".")
-    value = getattr(config, section)
-    value = getattr(value, setting) if setting else value
+    value = config.model_dump().get(section)
+    value = value.get(setting) if setting and isinstance(value, dict) else value
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
     return text.removesuffix("...\n").strip()
 
@@ -181,7 +182,7 @@ def judged_otherwise(
     if before is None:
         return False
     changed = [f"evaluation.{name}" for name in JUDGES
-               if getattr(before.evaluation, name) != getattr(now.evaluation, name)]  # fmt: skip
+               if getattr(before.evaluation, name, None) != getattr(now.evaluation, name, None)]  # fmt: skip
     if changed:
         notice(f"another {', '.join(changed)}: the best loss so far and early stopping begin anew")
     return bool(changed)

@@ -52,5 +52,5 @@ def load(reference: str | Path, trust: bool = False) -> Any:
         allow(run.path)
     checkpoint = resolve(run.checkpoints, which, notice)
     stored = checkpoint / "config.yaml"
-    config = load_config(stored if stored.exists() else run.config_path)
+    config = load_config(stored if stored.exists() else run.config_path, of_run=True)
     return kind_of(config).trained(run, config, checkpoint)

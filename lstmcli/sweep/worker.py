@@ -18,6 +18,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from lstmcli.cells.trust import allow
 from lstmcli.core.errors import DivergedError, LstmError
@@ -148,7 +149,7 @@ def solved_at(curves: Curves) -> int | None:
     return next((int(x) for x, y in zip(curve["x"], curve["y"], strict=True) if y > 0.0), None)
 
 
-def numbers_of(curves: Curves, kind: Kind) -> Numbers:
+def numbers_of(curves: Curves, kind: Kind[Any]) -> Numbers:
     """What the curves say of a run in a few numbers."""
     found: Numbers = {}
     losses = [y for y in curves.get(kind.minimised, {"y": []})["y"] if math.isfinite(y)]

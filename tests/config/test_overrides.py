@@ -57,7 +57,7 @@ def test_overrides_reach_into_the_options_of_the_optimizer():
         ("trian.max_step=3", "there is no such setting; did you mean train.max_steps?"),
         ("--seed=3", "there is no such setting; did you mean seed?"),
         ("every=3", "did you mean evaluation.every or telemetry.every or checkpoint.every?"),
-        ("nothing.like=3", "known here: data, model, forecast, train,"),
+        ("nothing.like=3", "known here: data, model, train,"),
         ("train=3", "train is a whole section; override its settings, such as train.batch_size="),
         ("train={batch_size: 3}", "train is a whole section"),
         ("seed.x=3", "seed is a single setting, with nothing inside"),

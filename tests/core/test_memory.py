@@ -6,9 +6,9 @@ import gc
 
 import pytest
 
-from lstmcli.config.schema import Model
 from lstmcli.core import memory
 from lstmcli.core.errors import ResourceError
+from lstmcli.kinds.text.settings import LanguageModel
 
 
 def test_what_fits_passes_and_what_does_not_is_told_with_the_bytes(monkeypatch):
@@ -56,10 +56,9 @@ def test_a_number_of_bytes_as_a_person_says_it(count, said):
     [("lstm", False), ("lstm", True), ("gru", False), ("minlstm", False), ("mogrifier-lstm", False)],
 )
 def test_the_parameters_are_counted_right_before_the_model_is_made(cell, tied):
-    from lstmcli.engine.footprint import text_parameters
-    from lstmcli.kinds.text.model import TextModel
+    from lstmcli.kinds.text.model import TextModel, text_parameters
 
-    settings = Model(cell=cell, hidden_size=[24, 16], embedding_size=16, tie_weights=tied)
+    settings = LanguageModel(cell=cell, hidden_size=[24, 16], embedding_size=16, tie_weights=tied)
     model = TextModel(settings, 30)
     counted = text_parameters(settings, 30)
     assert 0.95 * model.parameter_count() <= counted <= model.parameter_count()

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN, GatedCell, find_cell
-from lstmcli.config.schema import Model
 from lstmcli.engine import stack
 from lstmcli.engine.checks.subject import step_by_step
 from lstmcli.engine.hardware import set_path
@@ -25,6 +24,7 @@ from lstmcli.kinds.text import model as text
 from lstmcli.kinds.text.decoder import TorchDecoder
 from lstmcli.kinds.text.decoders import decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 T, B, V, H = 4, 2, 7, 5
 SMALL = {"hidden_size": H, "embedding_size": H, "num_layers": 2}
@@ -66,7 +66,7 @@ ELSEWHERE = {
 
 def test_every_setting_of_a_model_is_tried():
     """A new setting is tried here, or it says where."""
-    assert OPTIONS.keys() - {"plain", "everything"} | ELSEWHERE.keys() == Model.model_fields.keys()
+    assert OPTIONS.keys() - {"plain", "everything"} | ELSEWHERE.keys() == LanguageModel.model_fields.keys()
     assert EVERYTHING.keys() | RECURRENT.keys() >= OPTIONS.keys() - {
         "plain", "everything", "embedding_size", "hidden_size"
     }  # fmt: skip
@@ -195,7 +195,7 @@ def made(name, settings, dtype=torch.float64):
     """A model with parameters that are nowhere zero and far from equal, symbols, and a carried state."""
     torch.manual_seed(3)
     cell = CELLS[name]
-    model = TextModel(Model(**{"cell": name} | SMALL | settings), V, cell)
+    model = TextModel(LanguageModel(**{"cell": name} | SMALL | settings), V, cell)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
     ids = torch.randint(V, (T, B))

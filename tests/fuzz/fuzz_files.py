@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from lstmcli.config.load import dump_config, load_config, parse_config
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import LstmError
+from lstmcli.kinds.series.settings import SeriesTable
+from lstmcli.kinds.text.settings import TextSource
 
 MEMORY = Path("/dev/shm")
 TEXT = "the cat sat on the mat.\nand the dog? né à Rouen\n" * 8
@@ -93,7 +94,7 @@ def table(data: bytes) -> None:
     path = folder() / "table.csv"
     path.write_bytes(content)
     settings = WAYS[way % len(WAYS)]
-    options = Data(kind="series", path=str(path), splits=[0.8, 0.2], context_length=4, horizon=2, **settings)
+    options = SeriesTable(path=str(path), splits=[0.8, 0.2], context_length=4, horizon=2, **settings)
     made = prepare_series(options)
     windows = training_windows(made, 4, 2)
     windows.batch([0, len(windows) - 1])
@@ -140,7 +141,7 @@ def text(data: bytes) -> None:
     shutil.rmtree(cache_folder, ignore_errors=True)
     splits = [[0.9, 0.1], [1.0], [0.8, 0.1, 0.1]][way % 3]
     level = ("characters", "bytes")[way // 3 % 2]
-    settings = Data(
+    settings = TextSource(
         path=str(path), cache=str(cache_folder), splits=splits, level=level, min_count=1 + way % 2
     )
     try:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
 from lstmcli.inspect import context
 from lstmcli.inspect.context import (
@@ -25,6 +24,7 @@ from lstmcli.inspect.context import (
     student_t,
 )
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 V, LENGTH, LONGEST = 5, 90, 11
 
@@ -32,7 +32,7 @@ V, LENGTH, LONGEST = 5, 90, 11
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    made = TextModel(Model(hidden_size=6, embedding_size=3, num_layers=2, dropout=0.5), V)
+    made = TextModel(LanguageModel(hidden_size=6, embedding_size=3, num_layers=2, dropout=0.5), V)
     for parameter in made.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.4)
     made = made.double().train()

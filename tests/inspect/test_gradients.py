@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from lstmcli.cells.base import FreeCell
-from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import DataError
 from lstmcli.inspect import gradient_views
 from lstmcli.inspect.gradient_views import Passages, text_view
 from lstmcli.inspect.gradients import curve
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel, TextConfig
 
 V = 6
 
 
 def model(cell_class=None):
     torch.manual_seed(0)
-    return TextModel(Model(hidden_size=5, embedding_size=3, num_layers=2), V, cell_class).eval()
+    return TextModel(LanguageModel(hidden_size=5, embedding_size=3, num_layers=2), V, cell_class).eval()
 
 
 def text(length=900):
@@ -52,7 +52,7 @@ def test_what_is_measured_is_what_the_measure_says_of_each_passage(monkeypatch):
     monkeypatch.setattr(gradient_views, "BURN_IN", 4)
     made, ids, heard = model(), text(), []
     passages = Passages.of(ids, 10, 5)
-    found = text_view(made, Config.model_validate({"data": {"path": "x"}}), passages, heard.append)
+    found = text_view(made, TextConfig.model_validate({"data": {"path": "x"}}), passages, heard.append)
     assert heard == [2, 2, 1]
     for number, start in enumerate(passages.starts):
         read = torch.from_numpy(ids[start : start + 256 + 12].astype(np.int64)).unsqueeze(1)
@@ -95,7 +95,7 @@ class Own(FreeCell):
 
 def test_a_cell_without_forward_derivatives_has_gradients_and_no_exponents(capsys):
     passages = Passages.of(text(), 10, 2)
-    config = Config.model_validate({"data": {"path": "x"}})
+    config = TextConfig.model_validate({"data": {"path": "x"}})
     found = text_view(model(Own), config, passages, lambda streams: None)
     assert float(found.gradients.layers[0].states["hidden"][3].mean()) > 0.0
     assert found.gradients.layers[0].forget_gates is None

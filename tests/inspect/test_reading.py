@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
 from lstmcli.inspect import reading
 from lstmcli.inspect.reading import NOTHING, cut, read, warm_up_ids
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 V = 11
 
@@ -25,7 +25,7 @@ def small(monkeypatch):
 
 def a_model(cell):
     torch.manual_seed(0)
-    return TextModel(Model(cell=cell, hidden_size=6, embedding_size=4, num_layers=2, dropout=0.5), V)
+    return TextModel(LanguageModel(cell=cell, hidden_size=6, embedding_size=4, num_layers=2, dropout=0.5), V)
 
 
 def slow_traces(model, ids, first):

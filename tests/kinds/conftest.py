@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lstmcli.config.schema import Data
+from lstmcli.kinds.text.settings import TextSource
 
 AN_HOUR_AGO = time.time() - 3600
 
@@ -30,11 +30,11 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., Data]:
+def settings(tmp_path: Path) -> Callable[..., TextSource]:
     """Data settings with the cache inside the test's folder."""
 
-    def maker(**options: Any) -> Data:
+    def maker(**options: Any) -> TextSource:
         named = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-        return Data(**{"cache": str(tmp_path / "cache"), **named})
+        return TextSource(**{"cache": str(tmp_path / "cache"), **named})
 
     return maker

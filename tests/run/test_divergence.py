@@ -135,14 +135,14 @@ def test_only_nan_in_validation_leaves_no_best(lab, monkeypatch):
 
 
 def test_a_model_that_gives_nan_writes_no_sample():
-    from lstmcli.config.schema import Evaluation, Model
     from lstmcli.kinds.text.model import TextModel
     from lstmcli.kinds.text.sample import sample_text
+    from lstmcli.kinds.text.settings import LanguageModel, TextEvaluation
     from lstmcli.kinds.text.vocabulary import Vocabulary
 
-    model = TextModel(Model(hidden_size=4), 4)
+    model = TextModel(LanguageModel(hidden_size=4), 4)
     vocabulary = Vocabulary("characters", "\nab")
-    assert len(sample_text(model, vocabulary, Evaluation(sample_length=9), 1)) == 9
+    assert len(sample_text(model, vocabulary, TextEvaluation(sample_length=9), 1)) == 9
     with torch.no_grad():
         model.head.bias[1] = math.nan
-    assert sample_text(model, vocabulary, Evaluation(sample_length=9), 1) == ""
+    assert sample_text(model, vocabulary, TextEvaluation(sample_length=9), 1) == ""

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lstmcli.api import load
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
 from lstmcli.engine.hardware import set_path
 from lstmcli.kinds.text.evaluate import SEGMENT, WARM_UP, WINDOW, evaluate_text, rows_of
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 LENGTHS = [2, 3, 17, 255, 256, 257, 258, 512, 513, 514, 4095, 4096, 4097, 4098, 4609, 8193, 8194, 20_001]
 
@@ -114,7 +114,7 @@ def test_evaluating_leaves_the_model_as_it_was(good):
 def test_dropout_is_off_while_evaluating(good):
     _, _, ids = good
     torch.manual_seed(0)
-    model = TextModel(Model(hidden_size=8, num_layers=2, dropout=0.8), 40)
+    model = TextModel(LanguageModel(hidden_size=8, num_layers=2, dropout=0.8), 40)
     set_path(model.layers, "fused")
     first, second = (evaluate_text(model.train(), ids[:400], "windows", 2) for _ in range(2))
     assert first == second

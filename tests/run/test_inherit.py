@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError
 from lstmcli.kinds.text.meanings import symbol_axis
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 from lstmcli.kinds.text.vocabulary import Vocabulary
 from lstmcli.run.inherit import Axis, Heritage, Old, freeze, transplant
 
@@ -24,7 +24,7 @@ def heritage():
 
 def text_model(size, seed, **settings):
     torch.manual_seed(seed)
-    return TextModel(Model(hidden_size=12, embedding_size=6, num_layers=2, **settings), size).eval()
+    return TextModel(LanguageModel(hidden_size=12, embedding_size=6, num_layers=2, **settings), size).eval()
 
 
 def meanings(axis):
@@ -76,7 +76,7 @@ def test_new_symbols_get_the_mean_embedding_and_fresh_rows_of_the_head():
 def test_a_layer_of_another_shape_begins_anew_as_a_whole_and_says_so():
     old = text_model(4, 1)
     torch.manual_seed(2)
-    new = TextModel(Model(hidden_size=[12, 20], embedding_size=6, num_layers=2), 4)
+    new = TextModel(LanguageModel(hidden_size=[12, 20], embedding_size=6, num_layers=2), 4)
     before = {name: value.clone() for name, value in new.state_dict().items()}
     told = heritage()
     axes = meanings(labelled("abc"))

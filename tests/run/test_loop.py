@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lstmcli.config.schema import Data, Model, Train
+from lstmcli.config.schema import Train
 from lstmcli.kinds.text.batches import StreamBatches
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel, TextSource
 from lstmcli.kinds.text.source import prepare_text
 from lstmcli.run.state import seed_step
 
@@ -61,7 +62,9 @@ def test_windows_follow_each_other_in_the_text(lab, windows):
     lab.train("r", "train.max_steps=14")
     text = (lab.folder / "text.txt").read_text()[:1000]
     ring = text + text
-    vocabulary = prepare_text(Data(path=str(lab.folder / "text.txt"), cache=str(lab.folder / "c"))).vocabulary
+    vocabulary = prepare_text(
+        TextSource(path=str(lab.folder / "text.txt"), cache=str(lab.folder / "c"))
+    ).vocabulary
     for stream in range(4):
         read = vocabulary.decode(torch.cat([ids[:, stream] for ids, _, _ in windows]).numpy())
         assert len(read) == 14 * 16 and read in ring
@@ -70,10 +73,10 @@ def test_windows_follow_each_other_in_the_text(lab, windows):
 def test_a_run_equals_its_updates_written_out(lab):
     """Batches, seeds, warm-up, schedule, clipping and optimizer, in a dozen lines of plain PyTorch."""
     lab.train("r", "model.dropout=0.2", "train.clip_norm=0.25", "telemetry.every=1", "model.path=loop")
-    data = prepare_text(Data(path=str(lab.folder / "text.txt"), cache=str(lab.folder / "c")))
+    data = prepare_text(TextSource(path=str(lab.folder / "text.txt"), cache=str(lab.folder / "c")))
     batches = StreamBatches(data.train, 4, 16, 7)
     seed_step(7, -1 + 2**31)
-    settings = Model(hidden_size=16, embedding_size=8, num_layers=2, dropout=0.2)
+    settings = LanguageModel(hidden_size=16, embedding_size=8, num_layers=2, dropout=0.2)
     model = TextModel(settings, data.vocabulary.size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.0, fused=True)
     state, logged = model.initial_state(4), [r for r in lab.metrics("r") if "train/loss" in r]

@@ -7,9 +7,10 @@ import json
 import pytest
 import torch
 
-from lstmcli.config.schema import Model, Train
+from lstmcli.config.schema import Train
 from lstmcli.core.errors import ConfigError
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 from lstmcli.run.optimizer import add_noise, make_optimizer
 from lstmcli.run.state import Progress, TrainState
 
@@ -32,7 +33,7 @@ OPTIONS = {
 
 def small_model():
     torch.manual_seed(0)
-    return TextModel(Model(hidden_size=6, embedding_size=5, num_layers=2), 9)
+    return TextModel(LanguageModel(hidden_size=6, embedding_size=5, num_layers=2), 9)
 
 
 def make(name="AdamW", **settings):

@@ -286,9 +286,10 @@ def test_tables_that_cannot_be_learned_are_refused(lab, rows, said):
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(TEXTS | {"level": "bytes"}, "level: bytes"),
-     (TEXTS | {"label": None, "max_length": 3}, "needs a label"),
-     (SERIES | {"horizon": 3}, "horizon is for forecasting"), (SERIES | {"group": None}, "needs a group"),
+    [(TEXTS | {"level": "bytes"}, "level belongs to kind: text, but the kind is text with a label"),
+     (TEXTS | {"label": None, "max_length": 3}, "max_length belongs to kind: text with a label"),
+     (SERIES | {"horizon": 3}, "horizon belongs to kind: series, but the kind is series with a label"),
+     (SERIES | {"group": None}, "needs a group"),
      ({"source": "python-packages"}, "needs a label"),
      ({"source": "python-stdlib", "label": "a"}, "has no label")],
 )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lstmcli.engine.kernels.functions import FUNCTIONS
@@ -106,6 +108,8 @@ def _sum(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__: 
     if dim is None or len(dim) != 1:
         raise Unsupported("a sum over everything")
     book.need_columns(dim[0], x)
+    if x.dtype == torch.bool:  # how many are true: whole numbers, which a float holds
+        return _reduced("sum", book.converted(_wide(book, x), torch.float32))
     if x.dtype not in FLOATS or result.dtype != x.dtype:
         raise Unsupported(f"a sum of {x.dtype}")
     return _reduced("sum", _wide(book, x))
@@ -115,6 +119,54 @@ def _mean(book: Book, result: Tensor, x: Tensor, dim: Any = None, *_: Any, **__:
     total = _sum(book, result, x, dim)
     count = Value("constant", (float(book.layout(x)[1]),), x.dtype, False, 1)
     return _made("div", total, count)
+
+
+def _largest(book: Book, result: Tensor, x: Tensor, dim: Any = (), keepdim: bool = False) -> Value:
+    """The largest of the units passes over what is no number, so that is added to it."""
+    if len(dim) != 1 or x.dtype not in FLOATS:
+        raise Unsupported("the largest of everything")
+    book.need_columns(dim[0], x)
+    value = _wide(book, x)
+    zero = Value("constant", (0.0,), x.dtype, False, 1)
+    is_nan = Value("ne", (value, value), torch.bool, value.rows, value.width)
+    nans = Value("where", (is_nan, value, zero), x.dtype, value.rows, value.width)
+    return _made("add", _reduced("max", value), _reduced("sum", nans))
+
+
+def _running_sum(book: Book, result: Tensor, x: Tensor, dim: int, **_: Any) -> Value:
+    """From the last column to the first where the columns are turned round before and after."""
+    book.need_columns(dim, x)
+    if x.dtype not in FLOATS or result.dtype != x.dtype:
+        raise Unsupported(f"a running sum of {x.dtype}")
+    value = _wide(book, x)
+    if value.op == "flip":
+        return _made("flip", _made("cumsum_back", value.of[0]))
+    return value if value.width == 1 else _made("cumsum", value)
+
+
+def _flip(book: Book, result: Tensor, x: Tensor, dims: Sequence[int]) -> Value:
+    if len(dims) != 1:
+        raise Unsupported("rows in reverse order")
+    book.need_columns(dims[0], x)
+    value = book.value(x)
+    if value.op == "flip" or value.width == 1:
+        return value.of[0] if value.op == "flip" else value
+    return _made("flip", value)
+
+
+def _select(book: Book, result: Tensor, x: Tensor, dim: int, index: int) -> Value:
+    if x.dim() != 2 or dim % 2 != 1:
+        raise Unsupported("the operation select along the rows")
+    return part(book.value(x), index % x.shape[-1], 1)
+
+
+def _select_backward(book: Book, result: Tensor, gradient: Tensor, _: Any, dim: int, index: int) -> Value:
+    if result.dim() != 2 or dim % 2 != 1:
+        raise Unsupported("the operation select along the rows")
+    width = result.shape[-1]
+    first = index % width
+    zero = Value("constant", (0.0,), result.dtype, False, 1)
+    return side_by_side((zero, first), (book.value(gradient), 1), (zero, width - first - 1))
 
 
 def _softmax(book: Book, _: Tensor, x: Tensor, dim: int, __: bool) -> Value:
@@ -203,6 +255,8 @@ RECORDED: dict[str, Record] = {
     **dict.fromkeys(("_to_copy", "clone", "detach", "alias", "lift_fresh", "expand", "view"), _same),
     **dict.fromkeys(("_unsafe_view", "unsqueeze", "squeeze"), _same),
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda _b, y, *_, **__: _filled(0.0, y)),
+    # what was never written is no number, so that nobody mistakes it for one
+    **dict.fromkeys(("empty_like", "new_empty"), lambda _b, y, *_, **__: _filled(math.nan, y)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda _b, y, *_, **__: _filled(1.0, y)),
     **dict.fromkeys(("full", "full_like", "new_full"), lambda _b, y, _, n, **__: _filled(n, y)),
     "fill": lambda book, y, _, n: book.converted(book.value(n), y.dtype),
@@ -216,6 +270,11 @@ RECORDED: dict[str, Record] = {
     "slice_backward": _slice_backward,
     "sum": _sum,
     "mean": _mean,
+    "amax": _largest,
+    "cumsum": _running_sum,
+    "flip": _flip,
+    "select": _select,
+    "select_backward": _select_backward,
     "_softmax": _softmax,
     "_softmax_backward_data": _softmax_backward,
     "_log_softmax": _log_softmax,

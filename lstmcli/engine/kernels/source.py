@@ -18,6 +18,7 @@ from lstmcli.engine.kernels.cpp import (
     ARITHMETIC,
     HELD,
     REDUCTIONS,
+    RUNNING,
     STORED,
     Reduction,
     convert,
@@ -65,23 +66,26 @@ class _Writer:
             self.roots[number] = _addend(self.roots[number], number)
         self.levels: dict[Value, int] = {}
         self.reduced: dict[Value, str] = {}
+        self.running: dict[Value, str] = {}  # memory of their columns
         self.row_values: dict[Value, str] = {}
         self.made: dict[tuple[Value, int], _Line] = {}  # by value and column, in whichever phase
         self.phases: list[_Phase] = []
 
     def text(self) -> str:
         last = max((self.level(v) for v in self.roots.values()), default=0)
-        reductions = [v for v in self._reachable() if v.op in REDUCTIONS]
+        gathered = [v for v in self._reachable() if v.op in REDUCTIONS or v.op in RUNNING]
         for level in range(last + 1):
             phase = _Phase()
             self.phases.append(phase)
-            for value in reductions:
+            for value in gathered:
                 if self.level(value) == level + 1:
-                    self._reduce(value, phase)
+                    (self._reduce if value.op in REDUCTIONS else self._run)(value, phase)
             if level == last:
                 self._write(phase)
         kept = [line for line in self.made.values() if line.kept]
-        if sum(self.length * (8 if line.type == "double" else 4) for line in kept) > KEPT:
+        memory = [(line.type, self.length) for line in kept]
+        memory += [(HELD[v.dtype], v.width) for v in self.running]
+        if sum(length * (8 if type_ == "double" else 4) for type_, length in memory) > KEPT:
             raise Unsupported("more to keep of a row than fits")
         return self._assemble(kept)
 
@@ -94,7 +98,7 @@ class _Writer:
         """The phase in which the value can be computed, or, reduced, after which it is there."""
         if value not in self.levels:
             before = max((self.level(v) for v in value.of if isinstance(v, Value)), default=0)
-            self.levels[value] = before + (value.op in REDUCTIONS)
+            self.levels[value] = before + (value.op in REDUCTIONS or value.op in RUNNING)
         return self.levels[value]
 
     def _reachable(self) -> list[Value]:
@@ -120,6 +124,17 @@ class _Writer:
             text = REDUCTIONS[value.op].step.format(name, self._at(x, start, phase), first - start)
             phase.ends.append(text)
         self.reduced[value] = name
+
+    def _run(self, value: Value, phase: _Phase) -> None:
+        """Its columns are put into memory by the phase's loop and added up behind it, one after the other."""
+        name = self.running[value] = f"running{next(self.names)}"
+        for column in range(0, value.width, self.length):
+            phase.ends.append(f"{name}[{column} + h] = {self._at(value.of[0], column, phase)};")
+        last = value.width - 1
+        place = "h" if value.op == "cumsum" else f"{last} - h"
+        phase.behind.append(
+            f"for (long h = 0; h <= {last}; ++h) {{ total += {name}[{place}]; {name}[{place}] = total; }}"
+        )
 
     def _write(self, phase: _Phase) -> None:
         for number, value in self.roots.items():
@@ -180,6 +195,8 @@ class _Writer:
     def _expression(self, value: Value, column: int, phase: _Phase) -> str:
         if value.op == "argument":
             return element(value.of[0], column, value.width)
+        if value.op in RUNNING:
+            return f"{self.running[value]}[{column} + h]"
         operands = [(self._at(v, column if v.width > 1 else 0, phase), v.dtype) for v in value.of]
         if value.op == "convert":
             return convert(*operands[0], value.dtype)
@@ -212,6 +229,7 @@ class _Writer:
             a = arguments[number]
             totals.append(pointer(f"total{number}", a.dtype, f"pointers[{number}] + part * {a.stride}"))
         keeps = [f"alignas(64) {line.type} keep_{line.name}[{self.length}];" for line in kept]
+        keeps += [f"alignas(64) {HELD[v.dtype]} {name}[{v.width}];" for v, name in self.running.items()]
         body = "\n".join(f"        {text}" for phase in self.phases for text in phase.text(self.length))
         return f"""{PRELUDE}
 static __attribute__((noinline)) void some_rows(long first, long last, long part, char *const *pointers) {{
@@ -273,6 +291,7 @@ class _Phase:
         self.reductions: list[tuple[Reduction, str, str]] = []
         self.lines: list[_Line] = []
         self.ends: list[str] = []
+        self.behind: list[str] = []
         self.here: dict[tuple[Value, int], str] = {}
 
     def text(self, length: int) -> Iterator[str]:
@@ -284,6 +303,8 @@ class _Phase:
         yield from (f"    {line.text()}" for line in self.lines)
         yield from (f"    {text}" for text in self.ends)
         yield "}"
+        for text in self.behind:  # sums in double, as the library's
+            yield f"{{ double total = 0; {text} }}"
 
 
 def _length(program: Program) -> int:
@@ -297,6 +318,8 @@ def _length(program: Program) -> int:
             return
         seen.add(value)
         found.append(value.width)
+        if value.op == "flip":
+            raise Unsupported("columns in reverse order")
         if value.op == "slice":
             cuts.append(value.of[1])
         anywhere = value.op == "cat" and all(map(_uniform, value.of))
@@ -337,7 +360,7 @@ def _cheap(value: Value) -> bool:
     """Whether reading the argument again costs no more than keeping the value."""
     if value.op == "convert":
         return _cheap(value.of[0])
-    return value.op in ("argument", "constant", "slice", "cat")
+    return value.op in ("argument", "constant", "slice", "cat", *RUNNING)
 
 
 def _lines(texts: list[str], indent: int) -> str:

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lstmcli.engine.kernels.composed import BELOW, Composed
 from lstmcli.engine.kernels.operations import RECORDED
-from lstmcli.engine.kernels.values import DTYPES, Argument, Book, Fault, Program, Unsupported, Value
+from lstmcli.engine.kernels.stacked import STRUCTURE, is_stacked
+from lstmcli.engine.kernels.stacked import record as record_stacked
+from lstmcli.engine.kernels.values import DTYPES, Argument, Book, Fault, Program, Stack, Unsupported, Value
 
 ROWS = (61, 67, 71, 73)
 """How many rows to run it on: the first that divides no tensor's width, for shapes tell rows from columns."""
@@ -35,7 +38,7 @@ def trace(function: Callable[..., None], arguments: Sequence[Tensor]) -> Program
     for tensor, value in zip(like, given, strict=True):
         book.name(tensor, value)
     try:
-        with _Recorder(book):
+        with Composed(rows), _Recorder(book):
             function(*like)
     except Unsupported:
         raise
@@ -70,26 +73,44 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        name, options = func.overloadpacket.__name__, dict(kwargs or {})
         in_place = name.endswith("_") and not name.endswith("__")
-        record = RECORDED.get(name.removesuffix("_") if in_place else name)
+        plain = name.removesuffix("_") if in_place else name
+        composed = BELOW.get(f"{plain}.{func._overloadname}") or BELOW.get(plain)
+        if composed is not None:
+            with self:
+                result = composed(*args, **options)
+                return args[0].copy_(result) if in_place else result
+        record = RECORDED.get(plain) or STRUCTURE.get(plain)
         if record is None:
+            with self:  # what torch takes apart above autograd comes here whole from a composed operation
+                result = func.decompose(*args, **options)
+            if result is not NotImplemented:
+                return result
             raise Unsupported(f"the operation {name}")
-        options = dict(kwargs or {})
+        result = func(*args, **options)
         others = [a for a in func._schema.arguments[len(args) :] if not a.kwarg_only]
         rest = [options.pop(a.name, a.default_value) for a in others]
         try:
-            value = record(self.book, result, *args, *rest, **options)
+            if is_stacked(self.book, plain, result, args):
+                value = record_stacked(self.book, record, plain, result, (*args, *rest), options)
+            else:
+                value = record(self.book, result, *args, *rest, **options)
         except Unsupported:
             raise
         except Exception as error:
             raise Fault(f"the rule for the operation {name} fails: {error}") from error
-        if in_place:
-            self.book.overwrite(args[0], value)
+        self._keep(result, value, args[0] if in_place else None)
+        return result
+
+    def _keep(self, result: Any, value: Any, written: Tensor | None) -> None:
+        if written is not None:
+            if isinstance(value, Stack):
+                self.book.overwrite_stack(written, value)
+            else:
+                self.book.overwrite(written, value)
         elif isinstance(result, (list, tuple)):
             for tensor, each in zip(result, value, strict=True):
                 self.book.name(tensor, each)
         else:
             self.book.name(result, value)
-        return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,9 @@ class Value:
     """(B, width) if `rows`, else the same for each row. A width of one holds for all columns.
 
     `op` is "argument" (its number), "constant", "slice" (a value, first column), "column" (likewise, one for
-    all), "cat", "sum" or "max" (over the columns), "convert" (to another dtype or width), or one of
-    `functions.FUNCTIONS`.
+    all), "cat", "sum" or "max" (over the columns), "cumsum" or "cumsum_back" (up to each column, from the
+    first or from the last), "flip" (columns in reverse order), "convert" (to another dtype or width), or one
+    of `functions.FUNCTIONS`.
     """
 
     op: str
@@ -34,6 +35,13 @@ class Value:
     dtype: torch.dtype
     rows: bool
     width: int
+
+
+class Stack(NamedTuple):
+    """A tensor of three dimensions: values along its dimension `axis`, counted from the last, -1."""
+
+    axis: int
+    parts: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,30 @@ class Book:
         self.rows = rows
         # by id, with the tensor, so that its id stays its own
         self._known: dict[int, tuple[Tensor, Value]] = {}
+        self._stacks: dict[int, tuple[Tensor, Stack]] = {}
         self._conversions: dict[tuple[Value, torch.dtype], Value] = {}
 
-    def name(self, tensor: Tensor, value: Value) -> None:
-        self._known[id(tensor)] = tensor, value
+    def name(self, tensor: Tensor, value: Value | Stack) -> None:
+        if isinstance(value, Stack):
+            self._stacks[id(tensor)] = tensor, value
+        else:
+            self._known[id(tensor)] = tensor, value
+
+    def forget(self, tensor: Tensor) -> None:
+        self._known.pop(id(tensor), None)
+
+    def stack(self, tensor: Tensor) -> Stack | None:
+        return self._stacks[id(tensor)][1] if id(tensor) in self._stacks else None
 
     def value(self, given: Any) -> Value:
         if not isinstance(given, Tensor):
             return Value("constant", (given,), torch.float64, False, 1)
         if id(given) in self._known:
             return self._known[id(given)][1]
+        if (stack := self.stack(given)) is not None:
+            if given.dim() == 2 and stack.axis == -1:
+                return side_by_side(*((value, 1) for value in stack.parts))
+            raise Unsupported("a tensor of three dimensions")
         if given.dim() == 0 and given.dtype in DTYPES:  # a number that the function holds
             return Value("constant", (given.item(),), given.dtype, False, 1)
         raise Unsupported("a tensor that is not an argument")
@@ -109,6 +131,9 @@ class Book:
     def overwrite(self, target: Tensor, value: Value) -> None:
         """`value` is now in the memory of `target`, and so in all other tensors on that memory."""
         where = target.untyped_storage()._cdata
+        for tensor, _ in list(self._stacks.values()):
+            if tensor.untyped_storage()._cdata == where:  # it is not followed there
+                self._stacks.pop(id(tensor))
         start, stride, width = self._place(target)
         for tensor, old in list(self._known.values()):
             if tensor.untyped_storage()._cdata != where:
@@ -122,6 +147,14 @@ class Book:
                 left, middle, right = first - offset, last - first, offset + its_width - last
                 pieces = part(old, 0, left), part(value, first, middle), part(old, its_width - right, right)
                 self.name(tensor, side_by_side(*zip(pieces, (left, middle, right), strict=True)))
+
+    def overwrite_stack(self, target: Tensor, stack: Stack) -> None:
+        """Likewise, of three dimensions: only what no other tensor sees."""
+        where = target.untyped_storage()._cdata
+        others = (t for t, _ in (*self._known.values(), *self._stacks.values()) if t is not target)
+        if any(t.untyped_storage()._cdata == where for t in others):
+            raise Unsupported("writing into a tensor of three dimensions that others see, too")
+        self.name(target, stack)
 
     def _place(self, tensor: Tensor) -> tuple[int, int, int]:
         """Where it lies in its memory: its first element, the elements from row to row, the columns."""

@@ -19,7 +19,7 @@ from lstmcli.kinds.files.encodings import SAMPLE_BYTES, compression, damaged_utf
 from lstmcli.kinds.text.vocabulary import Level
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.text.settings import TextSource
 
 CHUNK_BYTES = 1 << 20
 """Small enough that a chunk and its ids stay in the processor's cache."""
@@ -45,7 +45,7 @@ class Form:
     separator: str | None = None
 
     @classmethod
-    def of(cls, data: Data) -> Form:
+    def of(cls, data: TextSource) -> Form:
         return cls(data.level, data.encoding, data.newlines, data.normalize, data.separator)
 
     @property

@@ -8,14 +8,18 @@ import os
 import stat
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
 from lstmcli.kinds.files.download import download, download_path
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config, Data
+    from lstmcli.config.data import Files
+    from lstmcli.config.schema import Config
+
+C = TypeVar("C", bound="Config")
+D = TypeVar("D", bound="Files")
 
 __all__ = ["download", "download_path", "find_files", "stdlib_files"]
 
@@ -42,7 +46,7 @@ def find_files(setting: str | list[str], what: str) -> list[Path]:
     return list(found.values())
 
 
-def found_again(data: Data, folder: object, hint: str) -> Data:
+def found_again(data: D, folder: object, hint: str) -> D:
     """The settings of a run, with relative paths that lead to nothing here looked for in `folder`, where the
     run began; then the cache is the one there, too.
 
@@ -53,7 +57,7 @@ def found_again(data: Data, folder: object, hint: str) -> Data:
         return data
     changed: dict[str, object] = {}
     for name in ("path", "val_path", "test_path"):
-        given = getattr(data, name)
+        given = getattr(data, name, None)
         paths = [given] if isinstance(given, str) else given or []
         found = [_here_or_there(path, folder, f"data.{name}", hint) for path in paths]
         if found != paths:
@@ -63,8 +67,11 @@ def found_again(data: Data, folder: object, hint: str) -> Data:
     return data.model_copy(update=changed) if changed else data
 
 
-def with_files_found(config: Config, folder: object) -> Config:
+def with_files_found(config: C, folder: object) -> C:
     """The config of a resumed run that began in `folder`, whose files may be found there alone."""
+    from lstmcli.config.data import Files
+
+    assert isinstance(config.data, Files)
     data = found_again(config.data, folder, "name the files where they are: data.path=PATH")
     return config.model_copy(update={"data": data})
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.sequence import verbs
-from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.kind import Asked, C, Charts, Evaluated, Kind, Measurement, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config
+    from lstmcli.kinds.sequence.settings import LabelledConfig, SyntheticConfig
     from lstmcli.kinds.sequence.task import LabelledTask, SyntheticTraining
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
     from lstmcli.run.directory import RunDir
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lstmcli.run.inherit import Meanings
 
 
-class SequenceKind(Kind):
+class SequenceKind(Kind[C]):
     """What both have in common."""
 
     counts = ("Sequences", "sequences")
@@ -35,7 +35,6 @@ class SequenceKind(Kind):
         ],
         "Solved (0 or 1)": ["Multiline", ["val/solved"]],
     }
-    settings = frozenset({"evaluation.max_windows"})
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
@@ -44,34 +43,28 @@ class SequenceKind(Kind):
         "train.average": [None, 0.99, 0.998],
     }
 
-    def check(self, config: Config) -> None:
-        from lstmcli.kinds.sequence.model import check_ends
 
-        check_ends(config.model)
-
-
-class LabelledKind(SequenceKind):
+class LabelledKind(SequenceKind["LabelledConfig"]):
     name = "labelled"
     purpose = "to classify"
-    settings = SequenceKind.settings | {"model.pooling"}
     options: ClassVar = {"eval": verbs.EVAL_LABELLED, "generate": verbs.GENERATE}
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> LabelledTask:
+    def task(self, config: LabelledConfig, on_progress: Reading, ranks: Ranks) -> LabelledTask:
         from lstmcli.kinds.sequence.task import LabelledTask
 
         return LabelledTask(config, on_progress, ranks)
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: LabelledConfig, folder: str | None) -> LabelledConfig:
         from lstmcli.kinds.files.sources import with_files_found
 
         return with_files_found(config, folder)
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> ClassifierRun:
+    def trained(self, directory: RunDir, config: LabelledConfig, checkpoint: Path) -> ClassifierRun:
         from lstmcli.kinds.sequence.trained import ClassifierRun
 
         return ClassifierRun(directory, config, checkpoint)
 
-    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+    def meanings(self, config: LabelledConfig, files: Mapping[str, str]) -> Meanings:
         from lstmcli.core.files import decode_json
         from lstmcli.kinds.sequence.encoding import Encoding
         from lstmcli.kinds.text.meanings import symbol_axis
@@ -92,7 +85,7 @@ class LabelledKind(SequenceKind):
     def write(self, run: ClassifierRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write_classes(run, chosen, as_json)
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def check_data(self, config: LabelledConfig) -> dict[str, Any]:
         from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
 
         data = prepare_labelled(config.data, config.seed)
@@ -100,19 +93,19 @@ class LabelledKind(SequenceKind):
         return data.summary
 
 
-class SyntheticKind(SequenceKind):
+class SyntheticKind(SequenceKind["SyntheticConfig"]):
     name = "synthetic"
     purpose = "a synthetic task"
     options: ClassVar = {"eval": verbs.EVAL_SYNTHETIC}
     solves = True
     measures = ("eval", "generate")
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
+    def task(self, config: SyntheticConfig, on_progress: Reading, ranks: Ranks) -> SyntheticTraining:
         from lstmcli.kinds.sequence.task import SyntheticTraining
 
         return SyntheticTraining(config, on_progress, ranks)
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SyntheticRun:
+    def trained(self, directory: RunDir, config: SyntheticConfig, checkpoint: Path) -> SyntheticRun:
         from lstmcli.kinds.sequence.trained import SyntheticRun
 
         return SyntheticRun(directory, config, checkpoint)
@@ -125,5 +118,5 @@ class SyntheticKind(SequenceKind):
 
         return wave_that_goes_on(run) if what == "generate" else scores_by_length(run, asked)
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def check_data(self, config: SyntheticConfig) -> dict[str, Any]:
         return {"task": config.data.task, "length": config.data.length}

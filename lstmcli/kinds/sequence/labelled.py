@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,9 @@ from lstmcli.kinds.sequence.batch import Ints, SequenceBatch
 from lstmcli.kinds.sequence.batches import generator_of
 from lstmcli.kinds.sequence.encoding import Encoding, Sequences
 from lstmcli.kinds.sequence.rows import SeriesRows, TextRows, package_lines, read_groups, read_texts
+from lstmcli.kinds.sequence.settings import LabelledSeries, LabelledTable, LabelledTexts
+from lstmcli.kinds.series.settings import MISSING
 from lstmcli.kinds.text.vocabulary import Vocabulary, code_points
-
-if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
 
 FORMAT = 1
 SPLIT, ORDER = 10, 11
@@ -50,7 +49,12 @@ class LabelledData:
     summary: dict[str, Any]
 
 
-def prepare_labelled(data: Data, seed: int, progress: Progress | None = None) -> LabelledData:
+DESCRIBED: dict[str, Any] = {"kind": None, "label": None, "text": "text", "target": None, "group": None,
+             "time": None, "max_length": None, "min_count": 1, "missing": [*MISSING]}  # fmt: skip
+"""Settings that the fingerprint of the data is made from, with what stands for those that such data lack."""
+
+
+def prepare_labelled(data: LabelledTable, seed: int, progress: Progress | None = None) -> LabelledData:
     """The sequences of the configured table. DataError: the module's rules."""
     report = throttled(progress)
     read = {role: _read(data, role, report) for role in ("train", "val", "test") if _given(data, role)}
@@ -73,8 +77,7 @@ def prepare_labelled(data: Data, seed: int, progress: Progress | None = None) ->
         codes = np.array([classes.index(name) for name in labels])
         splits = stratified(codes, len(classes), data.splits, generator_of(seed, SPLIT))
     sequences, encoding = _encoded(data, rows, labels, classes, splits["train"])
-    words = {k: getattr(data, k) for k in ("kind", "label", "text", "target", "group", "time", "max_length",
-                                           "min_count", "missing")}  # fmt: skip
+    words = {name: getattr(data, name, other) for name, other in DESCRIBED.items()}
     fingerprint = digest_of(
         {"format": FORMAT, **words, "files": {role: part.sha256 for role, part in read.items()},
          "split": [data.splits, seed] if len(read) == 1 else None}
@@ -85,12 +88,12 @@ def prepare_labelled(data: Data, seed: int, progress: Progress | None = None) ->
     return LabelledData(sequences, encoding, splits, fingerprint, summary)
 
 
-def _given(data: Data, role: str) -> bool:
-    return role == "train" or getattr(data, f"{role}_path") is not None
+def _given(data: LabelledTable, role: str) -> bool:
+    return role == "train" or getattr(data, f"{role}_path", None) is not None
 
 
-def _read(data: Data, role: str, report: Progress) -> TextRows | SeriesRows:
-    if role == "train" and data.source is not None:
+def _read(data: LabelledTable, role: str, report: Progress) -> TextRows | SeriesRows:
+    if role == "train" and getattr(data, "source", None) is not None:
         return package_lines()
     where = data.path if role == "train" else getattr(data, f"{role}_path")
     if where is not None:
@@ -103,9 +106,12 @@ def _read(data: Data, role: str, report: Progress) -> TextRows | SeriesRows:
     return read_table(files[0], data, report)
 
 
-def read_table(path: Path, data: Data, report: Progress, labelled: bool = True) -> TextRows | SeriesRows:
-    if data.kind == "series":
+def read_table(
+    path: Path, data: LabelledTable, report: Progress, labelled: bool = True
+) -> TextRows | SeriesRows:
+    if isinstance(data, LabelledSeries):
         return read_groups(path, data, report, labelled)
+    assert isinstance(data, LabelledTexts)
     return read_texts(path, data, report, labelled)
 
 
@@ -130,7 +136,7 @@ def stratified(
 
 
 def _encoded(
-    data: Data, rows: list[TextRows | SeriesRows], labels: list[str], classes: list[str], train: Ints
+    data: LabelledTable, rows: list[TextRows | SeriesRows], labels: list[str], classes: list[str], train: Ints
 ) -> tuple[Sequences, Encoding]:
     first = rows[0]
     if isinstance(first, SeriesRows):
@@ -138,7 +144,7 @@ def _encoded(
         return encoding.series(first), encoding
     texts = [text for part in rows if isinstance(part, TextRows) for text in part.texts]
     points = code_points("".join(texts[k] for k in train))
-    vocabulary = Vocabulary.from_counts(np.bincount(points), data.min_count)
+    vocabulary = Vocabulary.from_counts(np.bincount(points), getattr(data, "min_count", 1))
     encoding = Encoding(classes, vocabulary, max_length=data.max_length)
     return encoding.texts(texts, labels), encoding
 

@@ -14,11 +14,12 @@ from torch.nn import functional
 from lstmcli.cells import find_cell
 from lstmcli.cells.base import CellClass, State
 from lstmcli.config.schema import Model
-from lstmcli.core.errors import ConfigError, RunError
+from lstmcli.core.errors import RunError
 from lstmcli.engine.footprint import layer_parameters
 from lstmcli.engine.layers import Layer, Trace
 from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.sequence.batch import SequenceBatch
+from lstmcli.kinds.sequence.settings import Classifier
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class SequenceModel(RecurrentModel):
         self, settings: Model, shape: SequenceShape, cell_class: CellClass | None = None, window: int = 100
     ):
         super().__init__()
-        check_ends(settings)
         self.settings, self.shape = settings, shape
+        self.pooling = settings.pooling if isinstance(settings, Classifier) else "last"
         width = (settings.embedding_size or settings.sizes[0]) if shape.symbols else shape.inputs
         self.embedding = nn.Embedding(shape.symbols, width) if shape.symbols else None
         self.layers = Stack(settings, cell_class or find_cell(settings.cell), width, window)
@@ -114,11 +115,11 @@ class SequenceModel(RecurrentModel):
 
     def _gathered(self, outputs: Tensor, rows: Rows) -> Tensor:
         """What each answer is made from, (N, H)."""
-        if self.settings.pooling == "last":
+        if self.pooling == "last":
             return outputs.flatten(0, 1).index_select(0, rows.places)
         steps = torch.arange(outputs.shape[0], device=outputs.device)
         padding = (steps[:, None] >= rows.lengths).unsqueeze(-1)  # (T, B, 1)
-        if self.settings.pooling == "max":
+        if self.pooling == "max":
             return outputs.masked_fill(padding, -math.inf).amax(0)
         return outputs.float().masked_fill(padding, 0.0).sum(0) / rows.lengths.unsqueeze(-1)
 
@@ -140,9 +141,3 @@ class SequenceModel(RecurrentModel):
             return self.layers.observe(x.to(self.products), self.initial_state(inputs.shape[1]))
         finally:
             self.train(training)
-
-
-def check_ends(settings: Model) -> None:
-    """ConfigError: a setting of the model that its two ends cannot have."""
-    if settings.tie_weights:
-        raise ConfigError("model.tie_weights: the answers are no symbols of the inputs", "set it to false")

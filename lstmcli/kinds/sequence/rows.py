@@ -27,7 +27,7 @@ from lstmcli.kinds.series.table.table import Table, columns_of, load, missing_co
 from lstmcli.kinds.series.table.times import read_times
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.sequence.settings import LabelledSeries, LabelledTexts
 
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -54,7 +54,7 @@ class SeriesRows:
     sha256: str
 
 
-def read_texts(path: Path, settings: Data, report: Progress, labelled: bool = True) -> TextRows:
+def read_texts(path: Path, settings: LabelledTexts, report: Progress, labelled: bool = True) -> TextRows:
     """The texts of a CSV, TSV, Parquet or JSON Lines file; `labelled`: its classes must be there.
 
     DataError: a column that is missing, a row without a text or class, a damaged file.
@@ -123,7 +123,11 @@ def _json_object(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def read_groups(
-    path: Path, settings: Data, report: Progress, labelled: bool = True, columns: Sequence[str] | None = None
+    path: Path,
+    settings: LabelledSeries,
+    report: Progress,
+    labelled: bool = True,
+    columns: Sequence[str] | None = None,
 ) -> SeriesRows:
     """The series of a table in long layout, one per group, in the order of `data.time` where it is given.
 

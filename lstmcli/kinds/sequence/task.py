@@ -24,6 +24,7 @@ from lstmcli.kinds.sequence.classes import confusion, cross_entropy, logits_of, 
 from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled
 from lstmcli.kinds.sequence.model import Rows, SequenceModel, SequenceShape, rows_of
 from lstmcli.kinds.sequence.report import SEQUENCES, score_length
+from lstmcli.kinds.sequence.settings import LabelledConfig, SyntheticConfig
 from lstmcli.kinds.sequence.synthetic import find_task
 from lstmcli.kinds.text.task import describe_model
 from lstmcli.run.distributed import ALONE, Ranks
@@ -121,7 +122,11 @@ class SequenceTask:
 class LabelledTask(SequenceTask):
     """Labelled sequences in a pseudo-random order; none carries anything to the next."""
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    config: LabelledConfig
+
+    def __init__(
+        self, config: LabelledConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         self.config = config
         self.data = prepare_labelled(config.data, config.seed, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
@@ -178,9 +183,12 @@ FORMAT = 1
 class SyntheticTraining(SequenceTask):
     """Sequences of a task, made for each step anew; none carries anything to the next."""
 
+    config: SyntheticConfig
     has_validation = True
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    def __init__(
+        self, config: SyntheticConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         self.config = config
         data = config.data
         self.task = find_task(str(data.task), data.symbols)
@@ -227,7 +235,7 @@ class SyntheticTraining(SequenceTask):
         )
 
 
-def training_lengths(config: Config) -> tuple[int, int]:
+def training_lengths(config: SyntheticConfig) -> tuple[int, int]:
     """The shortest and the longest that is trained on."""
     data = config.data
     low, high = data.train_length or (data.length, data.length)

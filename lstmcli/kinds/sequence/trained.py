@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.sequence.model import SequenceModel
     from lstmcli.kinds.sequence.report import SyntheticReport
     from lstmcli.kinds.sequence.rows import SeriesRows
+    from lstmcli.kinds.sequence.settings import LabelledConfig, SyntheticConfig
     from lstmcli.kinds.sequence.synthetic.task import SyntheticTask
 
 
@@ -54,6 +55,8 @@ class SequenceRun(TrainedRun):
 @dataclass(frozen=True)
 class SyntheticRun(SequenceRun):
     """A trained model of a task."""
+
+    config: SyntheticConfig
 
     @cached_property
     def task(self) -> SyntheticTask:
@@ -98,6 +101,8 @@ class Prediction:
 @dataclass(frozen=True)
 class ClassifierRun(SequenceRun):
     """A trained classifier with its classes."""
+
+    config: LabelledConfig
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -178,7 +183,7 @@ class ClassifierRun(SequenceRun):
         ]
 
     def _texts(self, texts: list[str]) -> Sequences:
-        if self.config.data.kind != "text":
+        if self.encoding.vocabulary is None:
             raise UsageError("this run classifies series", "give a table with --input")
         if not all(texts):
             raise UsageError("an empty text has no class")
@@ -187,12 +192,14 @@ class ClassifierRun(SequenceRun):
     def _encoded(self, path: Path, labelled: bool) -> tuple[Sequences, list[str]]:
         """The sequences of another table, and their names."""
         from lstmcli.kinds.sequence.rows import TextRows, read_groups, read_texts
+        from lstmcli.kinds.sequence.settings import LabelledSeries, LabelledTexts
 
         data, encoding = self.config.data, self.encoding
         rows: TextRows | SeriesRows
-        if data.kind == "series":
+        if isinstance(data, LabelledSeries):
             rows = read_groups(path, data, _quiet, labelled, encoding.columns)
             return encoding.series(rows), rows.names
+        assert isinstance(data, LabelledTexts)
         rows = read_texts(path, data, _quiet, labelled)
         return encoding.texts(rows.texts, rows.labels), [str(k) for k in range(1, len(rows.texts) + 1)]
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lstmcli.config.schema import Config
 from lstmcli.kinds.series.calibration import Calibration
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows, normalise
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import Panel
 from lstmcli.kinds.series.windows import WindowBatch, gather
 
@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
     actual: Floats  # (B, h, C)
 
 
-def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:
+def series_shape(config: SeriesConfig, panel: Panel, missing: bool) -> SeriesShape:
     """What the table makes of the model."""
     settings, channels = config.forecast, len(panel.targets)
     joint = settings.channels == "joint"
@@ -50,7 +50,7 @@ def series_shape(config: Config, panel: Panel, missing: bool) -> SeriesShape:
     )
 
 
-def calendar_names(config: Config, panel: Panel) -> list[str]:
+def calendar_names(config: SeriesConfig, panel: Panel) -> list[str]:
     """The features of the time that the model reads."""
     wanted = config.forecast.calendar
     if wanted is False or panel.grid is None:
@@ -63,7 +63,7 @@ class Forecaster:
 
     def __init__(
         self,
-        config: Config,
+        config: SeriesConfig,
         model: SeriesModel,
         panel: Panel,
         scaler: Scaler,

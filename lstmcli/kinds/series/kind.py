@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.series import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Progress, Reading
+from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config
+    from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.task import SeriesTask
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.directory import RunDir
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lstmcli.run.inherit import Meanings
 
 
-class SeriesKind(Kind):
+class SeriesKind(Kind["SeriesConfig"]):
     name = "series"
     purpose = "to forecast series"
     counts = ("Windows", "windows")
@@ -31,7 +31,11 @@ class SeriesKind(Kind):
         ],
         "Share of values inside the interval": ["Multiline", ["val/coverage"]],
     }
-    settings = frozenset({"forecast", "evaluation.stride", "evaluation.max_windows"})
+    needs: ClassVar[Needs] = {
+        "forecast.season": (
+            "forecast.normalization: seasonal", lambda c: c.forecast.normalization == "seasonal"
+        ),
+    }  # fmt: skip
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
@@ -43,22 +47,22 @@ class SeriesKind(Kind):
 
     options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+    def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: SeriesConfig, folder: str | None) -> SeriesConfig:
         from lstmcli.kinds.files.sources import with_files_found
 
         return with_files_found(config, folder)
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> SeriesRun:
+    def trained(self, directory: RunDir, config: SeriesConfig, checkpoint: Path) -> SeriesRun:
         from lstmcli.kinds.series.trained import SeriesRun
 
         return SeriesRun(directory, config, checkpoint)
 
-    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+    def meanings(self, config: SeriesConfig, files: Mapping[str, str]) -> Meanings:
         from lstmcli.core.files import decode_json
         from lstmcli.kinds.series.document import check_document
         from lstmcli.kinds.series.meanings import series_meanings
@@ -68,7 +72,7 @@ class SeriesKind(Kind):
         levels = len(config.forecast.quantiles)
         return series_meanings(config, check_document(found, path, config.data.horizon, levels))
 
-    def check(self, config: Config) -> None:
+    def check(self, config: SeriesConfig) -> None:
         from lstmcli.kinds.series.task import check_forecast
 
         check_forecast(config)
@@ -79,7 +83,7 @@ class SeriesKind(Kind):
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def check_data(self, config: SeriesConfig) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
         from lstmcli.kinds.series.windows import training_windows

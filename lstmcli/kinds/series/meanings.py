@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from lstmcli.config.schema import Config
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.run.inherit import UNKNOWN, Axis, Meanings
 
 Labels = list[Hashable]
 
 
-def series_meanings(config: Config, document: dict[str, Any]) -> Meanings:
+def series_meanings(config: SeriesConfig, document: dict[str, Any]) -> Meanings:
     """By tensor, for every member; `document` is a checkpoint's series.json."""
     found = _of_network(config, document)
     return {
@@ -23,7 +23,7 @@ def series_meanings(config: Config, document: dict[str, Any]) -> Meanings:
     }
 
 
-def _of_network(config: Config, document: dict[str, Any]) -> dict[str, tuple[Axis | None, ...]]:
+def _of_network(config: SeriesConfig, document: dict[str, Any]) -> dict[str, tuple[Axis | None, ...]]:
     settings, meta, shape = config.forecast, document["meta"], document["shape"]
     joint = settings.channels == "joint"
     channels: Labels = list(meta["targets"]) if joint else ["value"]
@@ -67,7 +67,7 @@ def _flat(label: Hashable) -> tuple[Hashable, ...]:
 
 
 def _read_per_step(
-    config: Config, meta: dict[str, Any], shape: dict[str, Any], channels: Labels, future: Labels
+    config: SeriesConfig, meta: dict[str, Any], shape: dict[str, Any], channels: Labels, future: Labels
 ) -> Labels:
     """What is read of one step, in the order of `SeriesNetwork._features`."""
     read: Labels = [("value", c) for c in channels]
@@ -77,7 +77,7 @@ def _read_per_step(
     return [*read, *future, *(("past", column["name"]) for column in meta["past"])]
 
 
-def _identity(config: Config, meta: dict[str, Any]) -> Labels:
+def _identity(config: SeriesConfig, meta: dict[str, Any]) -> Labels:
     """What tells a row from others, in the order of `SeriesNetwork._identity`."""
     settings = config.forecast
     found: Labels = []
@@ -90,7 +90,7 @@ def _identity(config: Config, meta: dict[str, Any]) -> Labels:
     return [*found, *(("of series", k) for k in range(settings.series_embedding))]
 
 
-def _calendar(config: Config, meta: dict[str, Any], shape: dict[str, Any]) -> Labels:
+def _calendar(config: SeriesConfig, meta: dict[str, Any], shape: dict[str, Any]) -> Labels:
     """Features of the time: by name where they were named, else as this frequency has them."""
     wanted = config.forecast.calendar
     if isinstance(wanted, list):
@@ -98,7 +98,7 @@ def _calendar(config: Config, meta: dict[str, Any], shape: dict[str, Any]) -> La
     return [("calendar", meta["frequency"], k) for k in range(shape["calendar"])]
 
 
-def _numbers(config: Config) -> list[tuple[Hashable, ...]]:
+def _numbers(config: SeriesConfig) -> list[tuple[Hashable, ...]]:
     """What the head's numbers for one value are."""
     from lstmcli.kinds.series.heads import find_head
 

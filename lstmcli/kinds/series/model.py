@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.cells import find_cell
-from lstmcli.config.schema import Config, Forecast
+from lstmcli.core.memory import require
+from lstmcli.engine.footprint import FLOAT, layer_parameters
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.series.heads import Head, find_head
 from lstmcli.kinds.series.normalise import Rows, Window, normalise
+from lstmcli.kinds.series.settings import Forecast, SeriesConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class SeriesShape:
 class SeriesModel(RecurrentModel):
     """`forecast.members` networks of one shape; each learns by itself, the forecast is their mean."""
 
-    def __init__(self, config: Config, shape: SeriesShape):
+    def __init__(self, config: SeriesConfig, shape: SeriesShape):
         super().__init__()
         self.settings, self.forecast_settings, self.shape = config.model, config.forecast, shape
         self.context, self.horizon = config.data.context_length, config.data.horizon
@@ -110,7 +112,7 @@ class SeriesModel(RecurrentModel):
 class SeriesNetwork(nn.Module):
     """Patches -> linear, ReLU -> layers -> decoder."""
 
-    def __init__(self, config: Config, shape: SeriesShape, head: Head):
+    def __init__(self, config: SeriesConfig, shape: SeriesShape, head: Head):
         super().__init__()
         settings: Forecast = config.forecast
         self.settings, self.shape, self.head = settings, shape, head
@@ -362,3 +364,31 @@ def _between(values: Tensor, levels: list[float], wanted: list[float]) -> Tensor
     right = torch.searchsorted(have, want).clamp(1, len(levels) - 1)
     share = (want - have[right - 1]) / (have[right] - have[right - 1])
     return torch.lerp(values[..., right - 1], values[..., right], share)
+
+
+def check_series_room(config: SeriesConfig) -> None:
+    """ResourceError if the values of one batch of windows do not fit, their lags included, or the paths that
+    one forecast draws."""
+    data, settings = config.data, config.forecast
+    reach = data.context_length + data.horizon + max(settings.lags, default=0)
+    values = config.train.batch_size * reach
+    require(
+        2 * FLOAT * values,
+        f"a batch of windows of {reach:,} steps",
+        "choose smaller forecast.lags or windows",
+    )
+    if settings.decoder == "recursive":
+        drawn = settings.samples * data.horizon
+        require(FLOAT * drawn, f"a forecast of {settings.samples:,} paths", "choose fewer forecast.samples")
+
+
+def series_parameters(config: SeriesConfig, shape: SeriesShape) -> int:
+    """Layers, embeddings and the two ends, of every member."""
+    settings, model = config.forecast, config.model
+    identity = settings.channel_embedding + settings.series_embedding + shape.static
+    per_step = shape.channels * (1 + len(settings.lags)) + shape.past + shape.calendar + shape.known
+    bottom = (settings.patch_length * per_step + identity) * (model.embedding_size or model.sizes[0])
+    ahead = config.data.horizon if settings.decoder == "direct" else settings.patch_length
+    top = model.sizes[-1] * ahead * shape.channels
+    names = shape.channel_ids * settings.channel_embedding + shape.series_ids * settings.series_embedding
+    return settings.members * (layer_parameters(model) + bottom + top + names)

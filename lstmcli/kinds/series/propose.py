@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.kinds.series.settings import SeriesTable
 from lstmcli.kinds.series.table.grid import find_week
 from lstmcli.kinds.series.table.panel import Panel, prepare_series, scanned
 from lstmcli.kinds.series.table.scan import Scan
@@ -76,7 +76,7 @@ def propose_series(path: Path) -> Proposal:
 
     DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
     """
-    settings = Data(kind="series", path=str(path))
+    settings = SeriesTable(path=str(path))
     missing = settings.missing
     found = scanned(path, settings, lambda label, done, total: None, short_rows=True)
     head = sample(path, found, missing)
@@ -109,7 +109,7 @@ def propose_series(path: Path) -> Proposal:
 
 def _panel(path: Path, columns: dict[str, Any]) -> Panel:
     """The series, on the week with gaps that their rows keep to, where they do."""
-    settings = Data(kind="series", path=str(path), splits=[1.0], **columns)
+    settings = SeriesTable(path=str(path), splits=[1.0], **columns)
     panel = prepare_series(settings).panel
     grid = panel.grid
     if grid is None or not grid.timed or grid.step.kind != "fixed":

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_series_room, check_training_room, series_parameters
+from lstmcli.engine.footprint import check_training_room
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -22,9 +21,10 @@ from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
-from lstmcli.kinds.series.model import SeriesModel
+from lstmcli.kinds.series.model import SeriesModel, check_series_room, series_parameters
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
@@ -47,7 +47,9 @@ class SeriesTask:
 
     unit = "windows"
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    def __init__(
+        self, config: SeriesConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         check_forecast(config)
         self.config, self.ranks = config, ranks
         data, settings = config.data, config.forecast
@@ -226,7 +228,7 @@ class SeriesTask:
         )
 
 
-def check_forecast(config: Config) -> None:
+def check_forecast(config: SeriesConfig) -> None:
     """Settings that do not go with each other. ConfigError names them."""
     settings, data = config.forecast, config.data
     if data.context_length % settings.patch_length:

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.forecaster import Forecaster
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.report import SeriesReport
+    from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
 
 
 @dataclass(frozen=True)
 class SeriesRun(TrainedRun):
     """A trained forecaster with the figures that it scales by."""
+
+    config: SeriesConfig
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -36,9 +39,9 @@ class SeriesRun(TrainedRun):
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
-        from lstmcli.engine.footprint import check_room, series_parameters
+        from lstmcli.engine.footprint import check_room
         from lstmcli.engine.hardware import path_for_one_use, set_path
-        from lstmcli.kinds.series.model import SeriesModel, SeriesShape
+        from lstmcli.kinds.series.model import SeriesModel, SeriesShape, series_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 

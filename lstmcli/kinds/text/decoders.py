@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lstmcli.config.schema import Model
 from lstmcli.kinds.text.decoder import Decoder, LSTMDecoder, Tensors, TorchDecoder
+from lstmcli.kinds.text.settings import LanguageModel
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.model import TextModel
@@ -32,13 +32,13 @@ SERVED: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def has_numpy_decoder(settings: Model) -> bool:
+def has_numpy_decoder(settings: LanguageModel) -> bool:
     """Whether text can be generated without importing torch."""
     served = (SERVED.get(name, lambda _: False)(value) for name, value in settings)
     return all(served)
 
 
-def numpy_decoder(settings: Model, tensors: Tensors) -> LSTMDecoder:
+def numpy_decoder(settings: LanguageModel, tensors: Tensors) -> LSTMDecoder:
     """The decoder of a model of which `has_numpy_decoder` is true, from its tensors by name."""
     given = settings.zoneout
     hidden, cell = given if isinstance(given, list) else (given, given)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
 from lstmcli.kinds.text import verbs
-from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Progress, Reading
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Needs, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Config
+    from lstmcli.kinds.text.settings import TextConfig
     from lstmcli.kinds.text.task import TextTask
     from lstmcli.kinds.text.trained import Run
     from lstmcli.run.directory import RunDir
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lstmcli.run.inherit import Meanings
 
 
-class TextKind(Kind):
+class TextKind(Kind["TextConfig"]):
     name = "text"
     purpose = "to write text"
     counts = ("Symbols", "tokens")
@@ -28,13 +28,11 @@ class TextKind(Kind):
         "Nats per symbol": ["Multiline", ["train/loss", "val/loss"]],
         "Bits per symbol": ["Multiline", ["train/bpc", "val/bpc"]],
     }
-    settings = frozenset({
-        "model.input_dropout", "model.embedding_dropout", "model.mixtures", "model.tie_weights",
-        "train.sequence_length", "train.sequence_jitter", "train.state_reset", "train.label_smoothing",
-        "train.activation_penalty", "train.temporal_penalty",
-        "evaluation.protocol", "evaluation.max_tokens", "evaluation.sample_length",
-        "evaluation.sample_temperature",
-    })  # fmt: skip
+    needs: ClassVar[Needs] = {
+        "evaluation.sample_temperature": (
+            "evaluation.sample_length above 0", lambda c: c.evaluation.sample_length > 0
+        ),
+    }  # fmt: skip
     space: ClassVar[Mapping[str, Any]] = {
         "train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
         "train.weight_decay": [0.0, 0.03, 0.1, 0.2],
@@ -54,22 +52,22 @@ class TextKind(Kind):
     }
     measures = ("eval", "gradients")
 
-    def task(self, config: Config, on_progress: Reading, ranks: Ranks) -> TextTask:
+    def task(self, config: TextConfig, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
 
         return TextTask(config, on_progress, ranks)
 
-    def found_again(self, config: Config, folder: str | None) -> Config:
+    def found_again(self, config: TextConfig, folder: str | None) -> TextConfig:
         from lstmcli.kinds.files.sources import with_files_found
 
         return with_files_found(config, folder)
 
-    def trained(self, directory: RunDir, config: Config, checkpoint: Path) -> Run:
+    def trained(self, directory: RunDir, config: TextConfig, checkpoint: Path) -> Run:
         from lstmcli.kinds.text.trained import Run
 
         return Run(directory, config, checkpoint)
 
-    def meanings(self, config: Config, files: Mapping[str, str]) -> Meanings:
+    def meanings(self, config: TextConfig, files: Mapping[str, str]) -> Meanings:
         from lstmcli.core.files import decode_json
         from lstmcli.kinds.text.meanings import symbol_axis
         from lstmcli.kinds.text.vocabulary import Vocabulary
@@ -107,7 +105,7 @@ class TextKind(Kind):
         found = gradients_by_lag(task.model, task.data.val, asked.lag)
         return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
 
-    def check_data(self, config: Config) -> dict[str, Any]:
+    def check_data(self, config: TextConfig) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""
         import tempfile
 

@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from lstmcli.cells import find_cell
 from lstmcli.cells.base import CellClass, State
-from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
+from lstmcli.engine.footprint import layer_parameters
 from lstmcli.engine.layers import Layer, Trace
 from lstmcli.engine.stack import RecurrentModel, Stack, StackState
 from lstmcli.kinds.text.readout import Mixture
+from lstmcli.kinds.text.settings import LanguageModel
 
 
 class Penalties(NamedTuple):
@@ -34,7 +35,11 @@ class TextModel(RecurrentModel):
     """
 
     def __init__(
-        self, settings: Model, vocabulary_size: int, cell_class: CellClass | None = None, window: int = 100
+        self,
+        settings: LanguageModel,
+        vocabulary_size: int,
+        cell_class: CellClass | None = None,
+        window: int = 100,
     ):
         super().__init__()
         self.settings = settings
@@ -133,3 +138,10 @@ class TextModel(RecurrentModel):
             return self.layers.observe(functional.embedding(ids, embedding), state)
         finally:
             self.train(training)
+
+
+def text_parameters(settings: LanguageModel, vocabulary: int) -> int:
+    """Embedding, layers and head."""
+    sizes = settings.sizes
+    head = 0 if settings.tie_weights else sizes[-1]
+    return layer_parameters(settings) + vocabulary * ((settings.embedding_size or sizes[0]) + head)

@@ -21,7 +21,7 @@ from lstmcli.kinds.files.reading import FileFacts, Form, read_pieces
 from lstmcli.kinds.text.vocabulary import CODE_POINTS, Ids, Vocabulary, code_points
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.text.settings import TextSource
 
 SPLITS = ("train", "val", "test")
 BUILD_ATTEMPTS = 3
@@ -62,7 +62,7 @@ class _Split:
     stop: int
 
 
-def _plan(data: Data, sources: dict[str, Source]) -> list[_Split]:
+def _plan(data: TextSource, sources: dict[str, Source]) -> list[_Split]:
     """The splits there are, in the order of their symbols."""
     if len(sources) > 1:
         plan = [_Split(role, role, 0, source.symbols) for role, source in sources.items()]
@@ -90,7 +90,7 @@ def split_edges(symbols: int, shares: Sequence[float]) -> list[int]:
     return edges
 
 
-def _too_short(data: Data, split: _Split, symbols: int, is_shared: bool) -> DataError:
+def _too_short(data: TextSource, split: _Split, symbols: int, is_shared: bool) -> DataError:
     return DataError(
         f"the {split.name} split has {split.stop - split.start} of the text's {symbols} symbols, "
         "but it takes two to predict one from the other",
@@ -99,7 +99,7 @@ def _too_short(data: Data, split: _Split, symbols: int, is_shared: bool) -> Data
 
 
 def build(
-    data: Data, sources: dict[str, Source], cache: Cache, fingerprint: str, report: Progress
+    data: TextSource, sources: dict[str, Source], cache: Cache, fingerprint: str, report: Progress
 ) -> Prepared:
     """Build the vocabulary, encode every split into the cache, and map it."""
     plan = _plan(data, sources)
@@ -124,7 +124,7 @@ def build(
     )
 
 
-def _learn_vocabulary(data: Data, source: Source, stop: int, report: Progress) -> Vocabulary:
+def _learn_vocabulary(data: TextSource, source: Source, stop: int, report: Progress) -> Vocabulary:
     """The vocabulary of the source's first ``stop`` symbols."""
     meter = Meter(report, "counting", source.bytes * stop // source.symbols)
     counts = np.zeros(CODE_POINTS, dtype=np.int64)
@@ -157,7 +157,7 @@ def _histogram(piece: str | bytes) -> npt.NDArray[np.intp]:
     return counts
 
 
-def _one_symbol(data: Data, source: Source, counts: npt.NDArray[np.int64]) -> DataError:
+def _one_symbol(data: TextSource, source: Source, counts: npt.NDArray[np.int64]) -> DataError:
     if np.count_nonzero(counts) > 1:
         return DataError(
             f"no character of {source.files[0]} occurs data.min_count = {data.min_count} times in "

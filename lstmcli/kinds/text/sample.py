@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from lstmcli.config.schema import Evaluation
 from lstmcli.core.errors import RunError
 from lstmcli.kinds.text.decoders import decoder_of_model
 from lstmcli.kinds.text.generate import GenerateOptions, generate
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import TextEvaluation
 from lstmcli.kinds.text.vocabulary import Vocabulary
 
 
-def sample_text(model: TextModel, vocabulary: Vocabulary, settings: Evaluation, seed: int) -> str:
+def sample_text(model: TextModel, vocabulary: Vocabulary, settings: TextEvaluation, seed: int) -> str:
     """`sample_length` symbols from an empty prompt; nothing if the model's outputs are not numbers:
     a sample must not be what ends a run."""
     options = GenerateOptions(

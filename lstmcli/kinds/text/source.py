@@ -45,7 +45,7 @@ from lstmcli.kinds.text.preparing import Source, build, unknown_characters
 from lstmcli.kinds.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.text.settings import TextSource
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TextData:
     """What a person should know of the text before anything is learned from it."""
 
 
-def prepare_text(data: Data, progress: Progress | None = None) -> TextData:
+def prepare_text(data: TextSource, progress: Progress | None = None) -> TextData:
     """The splits and vocabulary of the configured text, from the cache where it has been prepared.
 
     ``progress`` hears (label, bytes done, bytes in total). DataError: the module's rules.
@@ -173,7 +173,7 @@ def line_ends(crlf: int, cr: int) -> str:
 # --- where it comes from -----------------------------------------------------------------------
 
 
-def _locate(data: Data, cache: Cache, report: Progress) -> dict[str, list[Path]]:
+def _locate(data: TextSource, cache: Cache, report: Progress) -> dict[str, list[Path]]:
     """The files by role: train (split further if it stands alone), val, test."""
     found = {"train": _main_files(data, cache, report)}
     if data.val_path is not None:
@@ -183,7 +183,7 @@ def _locate(data: Data, cache: Cache, report: Progress) -> dict[str, list[Path]]
     return found
 
 
-def _main_files(data: Data, cache: Cache, report: Progress) -> list[Path]:
+def _main_files(data: TextSource, cache: Cache, report: Progress) -> list[Path]:
     if data.path is not None:
         return find_files(data.path, "data.path")
     if data.url is None:
@@ -197,7 +197,7 @@ def _main_files(data: Data, cache: Cache, report: Progress) -> list[Path]:
     return [download(data.url, data.sha256, folder, report)]
 
 
-def _check_sha256(data: Data, source: Source) -> None:
+def _check_sha256(data: TextSource, source: Source) -> None:
     if data.sha256 is None:
         return
     if len(source.files) != 1:
@@ -213,7 +213,7 @@ def _check_sha256(data: Data, source: Source) -> None:
         )
 
 
-def _fingerprint(data: Data, sources: dict[str, Source]) -> str:
+def _fingerprint(data: TextSource, sources: dict[str, Source]) -> str:
     form = sources["train"].form
     # Only what makes other ids counts: a text without any of it has the fingerprint that it always had.
     stated = {**form.stated, "marks": {role: source.marks for role, source in sources.items()}}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lstmcli.config.schema import Config
 from lstmcli.core.notices import notice
-from lstmcli.engine.footprint import check_training_room, text_parameters
+from lstmcli.engine.footprint import check_training_room
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState, detach, reset_streams
@@ -23,8 +23,9 @@ from lstmcli.kinds.text.batches import StreamBatches
 from lstmcli.kinds.text.evaluate import Score as TextScore
 from lstmcli.kinds.text.evaluate import evaluate_text
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
-from lstmcli.kinds.text.model import Penalties, TextModel
+from lstmcli.kinds.text.model import Penalties, TextModel, text_parameters
 from lstmcli.kinds.text.sample import sample_text
+from lstmcli.kinds.text.settings import TextConfig
 from lstmcli.kinds.text.source import prepare_text
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
@@ -49,7 +50,9 @@ class TextTask:
 
     unit = "symbols"
 
-    def __init__(self, config: Config, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE):
+    def __init__(
+        self, config: TextConfig, on_progress: Callable[[str, int, int], None], ranks: Ranks = ALONE
+    ):
         self.config, self.ranks = config, ranks
         train = config.train
         self.streams = ranks.part_of(train.batch_size)  # of this rank

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from lstmcli.engine.hardware import Hardware
     from lstmcli.kinds.text.model import TextModel
     from lstmcli.kinds.text.report import Beside, LinesReport, TextReport
+    from lstmcli.kinds.text.settings import TextConfig
 
 
 @dataclass(frozen=True)
 class Run(TrainedRun):
     """A trained text model with its vocabulary."""
+
+    config: TextConfig
 
     tensors_of = "numpy"
 
@@ -42,9 +45,9 @@ class Run(TrainedRun):
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
-        from lstmcli.engine.footprint import check_room, text_parameters
+        from lstmcli.engine.footprint import check_room
         from lstmcli.engine.hardware import path_for_one_use, set_path
-        from lstmcli.kinds.text.model import TextModel
+        from lstmcli.kinds.text.model import TextModel, text_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 

@@ -72,7 +72,7 @@ def quiet_writers() -> None:
     threading.excepthook = hook
 
 
-def _layout(cells: list[Any], kind: Kind) -> dict[str, Any]:
+def _layout(cells: list[Any], kind: Kind[Any]) -> dict[str, Any]:
     """The Custom Scalars page: losses first, then how training goes, then each layer's gates."""
     read, unit = kind.counts
     page: dict[str, Any] = {

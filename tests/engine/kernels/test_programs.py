@@ -262,7 +262,7 @@ def test_functions_at_random(seed):
 @pytest.mark.parametrize(
     ("why", "function"),
     [
-        ("the operation cumsum", lambda x, y: y.copy_(x.cumsum(-1))),
+        ("the operation cumprod", lambda x, y: y.copy_(x.cumprod(-1))),
         ("along the rows", lambda x, y: y.copy_(x.softmax(0))),
         ("along the rows", lambda x, y: y.copy_(x * x.sum(-1).softmax(-1).unsqueeze(-1))),
         ("along the rows", lambda x, y: y.copy_(x * x.sum(-1).sum(-1))),

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN
-from lstmcli.config.schema import Model
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gates import STREAMS, gate_statistics, layer_statistics, timescales
 from lstmcli.kinds.text.inside import text_traces
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 T, V, H, LAYERS = 9, 7, 5, 2
 GATES = ("input", "forget", "cell", "output")
@@ -47,7 +47,7 @@ def slow_gates(model, ids, state):
 def case():
     """A model with wide open and shut gates, a window for more streams than are looked at, a state."""
     torch.manual_seed(0)
-    model = TextModel(Model(hidden_size=H, embedding_size=4, num_layers=LAYERS, dropout=0.9), V)
+    model = TextModel(LanguageModel(hidden_size=H, embedding_size=4, num_layers=LAYERS, dropout=0.9), V)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=1.5)
     ids = torch.randint(V, (T, STREAMS + 3))
@@ -130,7 +130,7 @@ def test_gates_of_other_cells_have_the_statistics_that_apply():
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_no_layer_of_any_cell_has_more_than_fifteen_scalars(name):
     torch.manual_seed(0)
-    model = TextModel(Model(cell=name, hidden_size=8, num_layers=1), V)
+    model = TextModel(LanguageModel(cell=name, hidden_size=8, num_layers=1), V)
     ids = torch.randint(V, (20, 4))
     found = gate_statistics(text_traces(model, ids, model.initial_state(4)))
     assert 1 <= len(found) <= 14 or not model.observe(ids, model.initial_state(4))[0].gates  # and a half-life

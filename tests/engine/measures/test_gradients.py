@@ -12,7 +12,6 @@ from torch.nn import functional
 from lstmcli.cells import BUILT_IN
 from lstmcli.cells.base import GatedCell
 from lstmcli.cells.zoo.lstm import LSTM
-from lstmcli.config.schema import Config, Model
 from lstmcli.core.errors import DataError
 from lstmcli.engine.layers import FreeLayer, ScanLayer
 from lstmcli.engine.measures.gradients import half_life, lag_holding, share_within
@@ -21,6 +20,7 @@ from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel, TextConfig
 
 T, B, V, H = 12, 3, 7, 4  # T lags beyond lag 0; T + 2 symbols
 
@@ -28,7 +28,7 @@ T, B, V, H = 12, 3, 7, 4  # T lags beyond lag 0; T + 2 symbols
 def made(cell="lstm", layers=2, cell_class=None, size=H, **settings):
     """A model in float64 whose parameters are nowhere zero."""
     torch.manual_seed(0)
-    config = Model(cell=cell, hidden_size=size, embedding_size=3, num_layers=layers, **settings)
+    config = LanguageModel(cell=cell, hidden_size=size, embedding_size=3, num_layers=layers, **settings)
     model = TextModel(config, V, cell_class)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
@@ -258,7 +258,7 @@ def test_the_constant_error_carousel():
 def test_the_forget_gates_alone_are_not_the_gradient():
     """What is sent back through the gates outlasts the carousel in a small LSTM with forget bias 1."""
     torch.manual_seed(0)
-    model = TextModel(Model(hidden_size=16, embedding_size=16, num_layers=1), 65).double()
+    model = TextModel(LanguageModel(hidden_size=16, embedding_size=16, num_layers=1), 65).double()
     ids = torch.randint(65, (52, 64))
     found = gradient_norms(model, ids).layers[0]
     exact, product = found.states["cell"][50].mean(), found.forget_gates[50].mean()
@@ -297,7 +297,7 @@ def test_one_symbol_has_no_gradient():
 
 
 def forecaster(decoder, context=12, horizon=4):
-    config = Config.model_validate(
+    config = TextConfig.model_validate(
         {
             "data": {"kind": "series", "path": "x.csv", "context_length": context, "horizon": horizon},
             "model": {"hidden_size": 5, "num_layers": 2},

@@ -9,7 +9,6 @@ import torch
 
 from lstmcli.cells import BUILT_IN
 from lstmcli.cells.base import FreeCell
-from lstmcli.config.schema import Model
 from lstmcli.engine.measures.jacobian import (
     lyapunov_exponents,
     push_forward,
@@ -19,6 +18,7 @@ from lstmcli.engine.measures.jacobian import (
 )
 from lstmcli.engine.measures.unrolled import flatten, stack_step
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 B, H, E = 2, 4, 3
 
@@ -40,7 +40,7 @@ class Linear(FreeCell):
 
 def made(cell="lstm", layers=2, cell_class=None, size=H, **settings):
     torch.manual_seed(0)
-    config = Model(cell=cell, hidden_size=size, embedding_size=E, num_layers=layers, **settings)
+    config = LanguageModel(cell=cell, hidden_size=size, embedding_size=E, num_layers=layers, **settings)
     model = TextModel(config, 5, cell_class)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.3)

@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import ResourceError
 from lstmcli.kinds.files import cache as module
 from lstmcli.kinds.text import preparing
+from lstmcli.kinds.text.settings import TextSource
 from lstmcli.kinds.text.source import TextData, prepare_text
 
 Write = Callable[[str, str | bytes], Path]
-Settings = Callable[..., Data]
+Settings = Callable[..., TextSource]
 
 POEM = "Über allen Gipfeln ist Ruh, 静夜思 🌙\n" * 50
 
 
-def folder_of(settings: Data, prepared: TextData) -> Path:
+def folder_of(settings: TextSource, prepared: TextData) -> Path:
     return Path(settings.cache) / prepared.fingerprint[:16]
 
 

@@ -10,10 +10,10 @@ SCRIPT = """
 import resource, sys
 from pathlib import Path
 folder = Path(sys.argv[1])
-from lstmcli.config.schema import Data
+from lstmcli.kinds.text.settings import TextSource
 from lstmcli.kinds.text.batches import StreamBatches
 from lstmcli.kinds.text.source import prepare_text
-data = prepare_text(Data(path=str(folder / "large.txt"), cache=str(folder / "cache")))
+data = prepare_text(TextSource(path=str(folder / "large.txt"), cache=str(folder / "cache")))
 batches = StreamBatches(data.train, 64, 128, 1)
 for step in (0, 1, batches.steps_per_epoch - 1):
     assert batches[step].inputs.shape == (128, 64)

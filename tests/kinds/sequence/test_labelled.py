@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, RunError
 from lstmcli.kinds.sequence.batches import generator_of
 from lstmcli.kinds.sequence.encoding import Encoding, Sequences
 from lstmcli.kinds.sequence.labelled import LabelledBatches, prepare_labelled, stratified
+from lstmcli.kinds.sequence.settings import LabelledSeries, LabelledTexts
 
 
 def sequences(count=50, columns=None, seed=0):
@@ -86,7 +86,7 @@ def test_a_class_of_one_sequence_is_in_training():
 
 
 def settings(path, **more):
-    return Data(path=str(path), label="kind", **more)
+    return LabelledTexts(path=str(path), label="kind", **more)
 
 
 def table(path, rows):
@@ -124,7 +124,7 @@ def test_the_fingerprint_is_of_contents_settings_and_seed(tmp_path):
 def test_series_are_ordered_by_time_scaled_by_training_and_cut_at_their_start(tmp_path):
     lines = ["who,t,a,b,way", "p,3,30,1,x", "q,1,5,,y", "p,1,10,1,x", "p,2,20,1,x", "q,2,7,2,y"]
     (tmp_path / "s.csv").write_text("\n".join(lines) + "\n")
-    data = Data(kind="series", path=str(tmp_path / "s.csv"), label="way", group="who", time="t",
+    data = LabelledSeries(path=str(tmp_path / "s.csv"), label="way", group="who", time="t",
                 splits=[1.0], max_length=2)  # fmt: skip
     found = prepare_labelled(data, seed=1)
     values = np.array([[10, 1], [20, 1], [30, 1], [5, np.nan], [7, 2]], dtype=float)

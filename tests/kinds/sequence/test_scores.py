@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
 from lstmcli.kinds.sequence.batches import generator_of, held_batches
 from lstmcli.kinds.sequence.classes import (
     class_rows,
@@ -33,6 +32,7 @@ from lstmcli.kinds.sequence.report import (
     longest_accepted,
     score_length,
 )
+from lstmcli.kinds.sequence.settings import Classifier
 from lstmcli.kinds.sequence.synthetic import find_task
 
 
@@ -140,12 +140,12 @@ def test_naive_bayes_of_numbers_tells_two_means_apart():
 def model(task, **settings):
     torch.manual_seed(1)
     shape = SequenceShape(task.symbols, task.inputs, task.outputs, task.symbols == 0)
-    return SequenceModel(Model(hidden_size=6, num_layers=1, path="loop", **settings), shape)
+    return SequenceModel(Classifier(hidden_size=6, num_layers=1, path="loop", **settings), shape)
 
 
 def test_logits_come_in_the_order_asked_for():
     data = of_texts(["abc", "a", "fedcba", "ab"], [0, 1, 0, 1])
-    made = SequenceModel(Model(hidden_size=6, num_layers=1, path="loop"), SequenceShape(8, 0, 2, False))
+    made = SequenceModel(Classifier(hidden_size=6, num_layers=1, path="loop"), SequenceShape(8, 0, 2, False))
     chosen = np.array([2, 0, 3])
     found = logits_of(made, data, chosen)
     for k, number in enumerate(chosen):

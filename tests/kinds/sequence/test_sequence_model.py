@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
-from lstmcli.core.errors import ConfigError, RunError
+from lstmcli.core.errors import RunError
 from lstmcli.kinds.sequence.batch import SequenceBatch, places_at
 from lstmcli.kinds.sequence.model import SequenceModel, SequenceShape, rows_of
+from lstmcli.kinds.sequence.settings import Classifier
 
 CPU = torch.device("cpu")
 LENGTHS = np.array([3, 7, 1, 5])
@@ -18,7 +18,7 @@ LENGTHS = np.array([3, 7, 1, 5])
 def model(symbols=6, inputs=0, outputs=3, numbers=False, **settings):
     torch.manual_seed(0)
     given = {"hidden_size": 5, "num_layers": 2, "embedding_size": 4, "path": "loop", **settings}
-    return SequenceModel(Model(**given), SequenceShape(symbols, inputs, outputs, numbers)).double()
+    return SequenceModel(Classifier(**given), SequenceShape(symbols, inputs, outputs, numbers)).double()
 
 
 def batch(symbols=6, inputs=0, padding=0):
@@ -70,11 +70,6 @@ def test_what_is_observed_are_the_layers_of_the_model():
     made = model()
     traces = made.float().observe(torch.from_numpy(batch().inputs))
     assert [trace.states["cell"].shape for trace in traces] == [(7, 4, 5)] * 2
-
-
-def test_there_is_no_matrix_to_share():
-    with pytest.raises(ConfigError, match="tie_weights"):
-        model(tie_weights=True, embedding_size=5)
 
 
 @pytest.mark.parametrize("change", [{"symbols": "6"}, {"outputs": None}, {"more": 1}])

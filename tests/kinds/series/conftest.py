@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lstmcli.config.schema import Data
 from lstmcli.core import notices as spoken
+from lstmcli.kinds.series.settings import SeriesTable
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,6 @@ def table(tmp_path):
     def write(text, name="table.csv", **settings):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return Data(kind="series", path=str(path), **{"splits": [1.0], **settings})
+        return SeriesTable(path=str(path), **{"splits": [1.0], **settings})
 
     return write

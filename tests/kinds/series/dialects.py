@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.notices import route_notices
 from lstmcli.kinds.series.propose import propose_series
+from lstmcli.kinds.series.settings import SeriesTable
 from lstmcli.kinds.series.table.panel import prepare_series
 
 START = datetime(2020, 1, 1)
@@ -135,7 +135,7 @@ def outcome(path: Path, model: Model, dialect: Dialect) -> str:
     """`read`, `refused: ...` by a message with the file's name, or `misread: ...`."""
     try:
         found = propose_series(path)
-        panel = prepare_series(Data(kind="series", path=str(path), splits=[1.0], **found.columns)).panel
+        panel = prepare_series(SeriesTable(path=str(path), splits=[1.0], **found.columns)).panel
     except (DataError, UsageError) as error:
         return (
             f"refused: {error.message}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstmcli.config.schema import Data
+from lstmcli.kinds.series.settings import SeriesTable
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 
@@ -25,7 +25,7 @@ def file(name):
 
 def test_ett_hour():
     path = file("series/ETTh1.csv")
-    data = prepare_series(Data(kind="series", path=path, time="date", splits=[8640, 2880, 2880]))
+    data = prepare_series(SeriesTable(path=path, time="date", splits=[8640, 2880, 2880]))
     assert data.panel.targets == ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
     with open(path) as opened:
         rows = list(csv.reader(opened))[1:]
@@ -39,8 +39,7 @@ def test_ett_hour():
 
 def test_beijing():
     data = prepare_series(
-        Data(
-            kind="series",
+        SeriesTable(
             path=file("series/beijing_pollution.csv"),
             time=["year", "month", "day", "hour"],
             target="pm2.5",
@@ -53,8 +52,7 @@ def test_beijing():
 
 
 def test_m4_hourly():
-    settings = Data(
-        kind="series",
+    settings = SeriesTable(
         path=file("m4/hourly_train.csv"),
         test_path=file("m4/hourly_test.csv"),
         frequency="1h",

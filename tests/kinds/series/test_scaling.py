@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, RunError
 from lstmcli.kinds.series.figures import outliers
 from lstmcli.kinds.series.scaling import Scaler, best_exponent
+from lstmcli.kinds.series.settings import SeriesTable
 from lstmcli.kinds.series.table.panel import prepare_series
 
 TRANSFORMS = ["none", "log", "log1p", "box-cox"]
@@ -26,8 +26,8 @@ def table(tmp_path, values, name="t.csv"):
             lines.append(f"{t},s{s}," + ",".join(cells))
     path = tmp_path / name
     path.write_text("\n".join(lines) + "\n")
-    return Data(
-        kind="series", path=str(path), time="time", group="name", splits=[0.6, 0.2, 0.2],
+    return SeriesTable(
+        path=str(path), time="time", group="name", splits=[0.6, 0.2, 0.2],
         target=[f"y{c}" for c in range(values.shape[2])],
     )  # fmt: skip
 

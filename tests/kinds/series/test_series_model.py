@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from lstmcli.config.schema import Config
 from lstmcli.kinds.series.forecaster import by_channel
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows, normalise
+from lstmcli.kinds.series.settings import SeriesConfig
 
 L, HORIZON, R = 12, 6, 5
 METHODS = ["none", "last", "seasonal", "mean-abs", "standard"]
@@ -21,7 +21,7 @@ LEVELS = (0.05, 0.5, 0.95)
 
 def model(channels=1, calendar=0, known=0, past=0, static=0, observed=False, hidden_size=6, **forecast):
     """A network whose parameters are random all through, in float32, ready to forecast."""
-    config = Config.model_validate(
+    config = SeriesConfig.model_validate(
         {
             "data": {"kind": "series", "path": "x.csv", "context_length": L, "horizon": HORIZON},
             "model": {"hidden_size": hidden_size, "num_layers": 1},
@@ -239,7 +239,7 @@ def test_a_series_that_training_never_saw_has_no_vector_of_its_own():
 
 
 def made_config(made):
-    return Config.model_validate(
+    return SeriesConfig.model_validate(
         {
             "data": {"kind": "series", "path": "x.csv", "context_length": L, "horizon": HORIZON},
             "model": made.settings.model_dump(),

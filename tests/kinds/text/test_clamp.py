@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import UsageError
 from lstmcli.kinds.text.decoder import TorchDecoder
 from lstmcli.kinds.text.decoders import decoder_of_model
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder, parse_clamp
+from lstmcli.kinds.text.settings import LanguageModel
 
 V, H = 9, 5
 CLAMPS = (Clamp(1, 3, 2.0), Clamp(0, 0, -1.5), Clamp(1, 4, 0.0))
@@ -19,7 +19,7 @@ CLAMPS = (Clamp(1, 3, 2.0), Clamp(0, 0, -1.5), Clamp(1, 4, 0.0))
 
 def a_model(cell="lstm"):
     torch.manual_seed(0)
-    model = TextModel(Model(cell=cell, hidden_size=H, embedding_size=4, num_layers=2), V)
+    model = TextModel(LanguageModel(cell=cell, hidden_size=H, embedding_size=4, num_layers=2), V)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.8)
     return model.eval()

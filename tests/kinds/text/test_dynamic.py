@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.kinds.text.dynamic import Dynamics, dynamic_losses
 from lstmcli.kinds.text.evaluate import evaluate_text
@@ -18,6 +17,7 @@ from lstmcli.kinds.text.mixing import MEMORY, START, Cache, mix, ngram_losses
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.ngram import NGram
 from lstmcli.kinds.text.report import Beside
+from lstmcli.kinds.text.settings import LanguageModel
 
 V = 5
 SETTINGS = Dynamics(rate=1e-3, decay=0.05, segment=10, statistics=3)
@@ -26,7 +26,7 @@ SETTINGS = Dynamics(rate=1e-3, decay=0.05, segment=10, statistics=3)
 @pytest.fixture
 def model():
     torch.manual_seed(1)
-    model = TextModel(Model(hidden_size=6, embedding_size=4, num_layers=2), V).double()
+    model = TextModel(LanguageModel(hidden_size=6, embedding_size=4, num_layers=2), V).double()
     model.products = torch.float64
     return model.eval()
 

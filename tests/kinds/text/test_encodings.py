@@ -17,14 +17,14 @@ from unittest.mock import patch
 import pytest
 
 from lstmcli.config.load import parse_config
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import ConfigError, DataError
 from lstmcli.kinds.files import reading
 from lstmcli.kinds.files.encodings import recognise
+from lstmcli.kinds.text.settings import TextSource
 from lstmcli.kinds.text.source import prepare_text
 
 Write = Callable[[str, str | bytes], Path]
-Settings = Callable[..., Data]
+Settings = Callable[..., TextSource]
 
 UTF16 = ["utf-16", "utf-16-le", "utf-16-be"]
 TEXTS = {

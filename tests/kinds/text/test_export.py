@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from lstmcli.cells.registry import BUILT_IN
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import RunError
 from lstmcli.kinds.text.export import TextStep, difference, state_names, traced
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 DOCS = Path(__file__).parents[3] / "docs" / "trained.md"
 OPTIONS = [
@@ -33,7 +33,7 @@ OPTIONS = [
 def model_of(**settings):
     torch.manual_seed(0)
     given = {"hidden_size": 12, "embedding_size": 6, "num_layers": 2, "path": "loop"} | settings
-    model = TextModel(Model(**given), 11).eval().requires_grad_(False)
+    model = TextModel(LanguageModel(**given), 11).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.uniform_(-0.5, 0.5)
     return model

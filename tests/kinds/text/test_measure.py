@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import DataError
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.measure import BEFORE, PASSAGES, gradients_by_lag, passages, relative_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 LAG, SYMBOLS = 100, 7
 
@@ -26,7 +26,8 @@ def text():
 def model_of(cell, **settings):
     torch.manual_seed(3)
     return TextModel(
-        Model(cell=cell, hidden_size=6, embedding_size=4, num_layers=1, path="loop", **settings), SYMBOLS
+        LanguageModel(cell=cell, hidden_size=6, embedding_size=4, num_layers=1, path="loop", **settings),
+        SYMBOLS,
     )
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lstmcli.config.schema import Model
 from lstmcli.core.errors import UsageError
 from lstmcli.kinds.text.evaluate import CANDIDATES, IGNORED, Temperatures, evaluate_text
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.report import Beside
+from lstmcli.kinds.text.settings import LanguageModel
 
 V = 5
 
@@ -21,7 +21,7 @@ V = 5
 @pytest.mark.parametrize("protocol", ["windows", "stateful"])
 def test_a_temperature_divides_the_logits_of_all_that_is_scored(protocol):
     torch.manual_seed(1)
-    model = TextModel(Model(hidden_size=6, embedding_size=4, num_layers=2), V).double().eval()
+    model = TextModel(LanguageModel(hidden_size=6, embedding_size=4, num_layers=2), V).double().eval()
     model.products = torch.float64
     ids = np.random.default_rng(0).integers(0, V, 700)
     tried = Temperatures((0.5, 1.0, 1.7))

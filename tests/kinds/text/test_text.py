@@ -19,18 +19,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lstmcli.config.schema import Data
 from lstmcli.core import progress
 from lstmcli.core.errors import DataError
 from lstmcli.kinds.files import reading
 from lstmcli.kinds.text import preparing
 from lstmcli.kinds.text import source as text
 from lstmcli.kinds.text.preparing import split_edges
+from lstmcli.kinds.text.settings import TextSource
 from lstmcli.kinds.text.source import TextData, encode_file, prepare_text
 from lstmcli.kinds.text.vocabulary import Vocabulary
 
 Write = Callable[[str, str | bytes], Path]
-Settings = Callable[..., Data]
+Settings = Callable[..., TextSource]
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "text"
 BOM = "\ufeff"
@@ -85,7 +85,9 @@ def test_any_text_in_any_chunks_is_prepared_as_by_the_reference(
         paths = [Path(folder, f"{index}.txt") for index in range(len(parts))]
         for path, part in zip(paths, parts, strict=True):
             path.write_bytes(part.encode("utf-8"))
-        data = Data(path=[str(path) for path in paths], splits=splits, min_count=min_count, cache=folder)
+        data = TextSource(
+            path=[str(path) for path in paths], splits=splits, min_count=min_count, cache=folder
+        )
         empty = "" in [part.removeprefix(BOM) for part in parts]
         too_short = min(map(len, expected.values())) < 2
         if too_short or len(set(expected["train"])) < 2 or empty:
@@ -107,7 +109,7 @@ def test_at_level_bytes_anything_is_read_as_it_is(raw: bytes, chunk: int) -> Non
     stop = len(raw) * 7 // 10
     with tempfile.TemporaryDirectory() as folder, patch.object(reading, "CHUNK_BYTES", chunk):
         Path(folder, "a.bin").write_bytes(raw)
-        data = Data(path=f"{folder}/a.bin", level="bytes", splits=[0.7, 0.3], cache=folder)
+        data = TextSource(path=f"{folder}/a.bin", level="bytes", splits=[0.7, 0.3], cache=folder)
         if len(set(raw[:stop])) < 2 or len(raw) - stop < 2:
             with pytest.raises(DataError):
                 prepare_text(data)

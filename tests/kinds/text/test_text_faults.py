@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from lstmcli.config.schema import Data
 from lstmcli.core.errors import DataError, LstmError, ResourceError
 from lstmcli.kinds.files import reading
+from lstmcli.kinds.text.settings import TextSource
 from lstmcli.kinds.text.source import encode_file, prepare_text
 from lstmcli.kinds.text.vocabulary import Vocabulary
 
 Write = Callable[[str, str | bytes], Path]
-Settings = Callable[..., Data]
+Settings = Callable[..., TextSource]
 
 
-def message_of(data: Data, exit_code: int = 4) -> str:
+def message_of(data: TextSource, exit_code: int = 4) -> str:
     with pytest.raises(LstmError) as caught:
         prepare_text(data)
     assert caught.value.exit_code == exit_code

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
 from lstmcli.engine.stack import detach, reset_streams
 from lstmcli.kinds.text.decoders import decoder_of_model
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 V = 11
 
 
 def make(path="loop", **settings):
     torch.manual_seed(0)
-    model = TextModel(Model(**{"hidden_size": 12, "num_layers": 2, **settings}), V)
+    model = TextModel(LanguageModel(**{"hidden_size": 12, "num_layers": 2, **settings}), V)
     for layer in model.layers.layers:
         layer.path = path
     return model

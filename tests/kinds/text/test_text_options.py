@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
 from lstmcli.kinds.text.decoder import LSTMDecoder
 from lstmcli.kinds.text.decoders import decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import Penalties, TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 
 V, T, B = 7, 6, 4
 SMALL = {"hidden_size": 8, "embedding_size": 8, "num_layers": 2}
@@ -20,7 +20,7 @@ SMALL = {"hidden_size": 8, "embedding_size": 8, "num_layers": 2}
 
 def make(**settings):
     torch.manual_seed(3)
-    model = TextModel(Model(**SMALL | settings), V).double()
+    model = TextModel(LanguageModel(**SMALL | settings), V).double()
     model.products = torch.float64
     return model
 
@@ -189,11 +189,11 @@ def test_the_numpy_decoder_knows_zoneout(zoneout):
 
 
 def test_a_setting_that_the_numpy_decoder_does_not_name_goes_the_general_way():
-    class Later(Model):
+    class Later(LanguageModel):
         highway: bool = False
 
-    assert has_numpy_decoder(Model(**SMALL)) and not has_numpy_decoder(Later(**SMALL))
-    assert not has_numpy_decoder(Model(**SMALL, zoneout=[0.1, 0.1, 0.1]))
+    assert has_numpy_decoder(LanguageModel(**SMALL)) and not has_numpy_decoder(Later(**SMALL))
+    assert not has_numpy_decoder(LanguageModel(**SMALL, zoneout=[0.1, 0.1, 0.1]))
 
 
 def test_every_parameter_learns_with_all_options_on():

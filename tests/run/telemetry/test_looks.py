@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lstmcli.config.load import parse_config
-from lstmcli.config.schema import Model
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import half_life
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.settings import LanguageModel
 from lstmcli.run.telemetry import looks
 from lstmcli.run.telemetry.looks import (
     STEPS,
@@ -55,7 +55,7 @@ def test_without_gates_nothing_is_drawn():
 
 def test_half_lives_are_those_of_each_layers_memory():
     torch.manual_seed(0)
-    model = TextModel(Model(hidden_size=8, embedding_size=4, num_layers=2), 5)
+    model = TextModel(LanguageModel(hidden_size=8, embedding_size=4, num_layers=2), 5)
     found = gradient_norms(model, torch.randint(5, (40, 3)), explain=False)
     scalars = half_lives(found)
     assert scalars  # gradients of a fresh model fade soon

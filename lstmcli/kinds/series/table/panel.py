@@ -25,7 +25,7 @@ from lstmcli.kinds.series.table.splits import split_ends
 from lstmcli.kinds.series.table.table import Table, columns_of, load, missing_column, sample, with_style
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.series.settings import SeriesTable
 
 Int = npt.NDArray[np.int64]
 FORMAT = 1
@@ -105,7 +105,7 @@ def observed_ends(values: npt.NDArray[np.float64], offsets: Int) -> Int:
     return np.maximum(last - offsets[:-1], 0)
 
 
-def prepare_series(settings: Data, progress: Progress | None = None) -> SeriesData:
+def prepare_series(settings: SeriesTable, progress: Progress | None = None) -> SeriesData:
     """The series of the configured table, and where their parts end.
 
     ``progress`` hears (label, bytes done, bytes in total). DataError: the package's rules.
@@ -131,7 +131,7 @@ def prepare_series(settings: Data, progress: Progress | None = None) -> SeriesDa
     return SeriesData(panel, *parts, _fingerprint(settings, files, scans), summary, reading)
 
 
-def read_series(settings: Data, path: Path, meta: dict[str, Any]) -> Panel:
+def read_series(settings: SeriesTable, path: Path, meta: dict[str, Any]) -> Panel:
     """Another table for a trained run: new series, new times, the same columns.
 
     Scaling and categories are those of ``meta``. Rows at the end without targets but with `known`
@@ -207,7 +207,7 @@ def _named(names: list[str], which: Int, most: int = 5) -> str:
 # --- from settings to files ---------------------------------------------------------------------
 
 
-def _main_files(settings: Data, report: Progress) -> list[Path]:
+def _main_files(settings: SeriesTable, report: Progress) -> list[Path]:
     if settings.path is not None:
         return find_files(settings.path, "data.path")
     if settings.url is None or settings.sha256 is None:
@@ -216,18 +216,18 @@ def _main_files(settings: Data, report: Progress) -> list[Path]:
     return [download(settings.url, settings.sha256, folder, report)]
 
 
-def _scans(paths: list[Path], settings: Data, report: Progress, layout: str | None) -> list[Scan]:
+def _scans(paths: list[Path], settings: SeriesTable, report: Progress, layout: str | None) -> list[Scan]:
     rows = (layout or settings.layout) == "rows" or (settings.layout == "auto" and settings.time is None)
     return [scanned(path, settings, report, short_rows=rows) for path in paths]
 
 
-def scanned(path: Path, settings: Data, report: Progress, short_rows: bool) -> Scan:
+def scanned(path: Path, settings: SeriesTable, report: Progress, short_rows: bool) -> Scan:
     """What the bytes of a table tell, read as the settings say, and the way of its numbers."""
     found = scan(path, report, short_rows, settings.encoding, settings.header)
     return with_style(path, found, settings.missing, settings.decimal, settings.thousands)
 
 
-def _check_sha256(settings: Data, files: list[Path], scans: list[Scan]) -> None:
+def _check_sha256(settings: SeriesTable, files: list[Path], scans: list[Scan]) -> None:
     if settings.sha256 is None:
         return
     if len(files) != 1:
@@ -242,7 +242,9 @@ def _check_sha256(settings: Data, files: list[Path], scans: list[Scan]) -> None:
         )
 
 
-def _stacked(settings: Data, roles: Roles, files: list[Path], tests: list[Path], scans: list[Scan]) -> Stack:
+def _stacked(
+    settings: SeriesTable, roles: Roles, files: list[Path], tests: list[Path], scans: list[Scan]
+) -> Stack:
     count = len(files)
     table = _joined(files, scans[:count], roles, settings)
     if roles.layout != "rows":
@@ -259,14 +261,14 @@ def _stacked(settings: Data, roles: Roles, files: list[Path], tests: list[Path],
     return continued(stacked, stack_rows(test, test_roles, settings.frequency))
 
 
-def _joined(files: list[Path], scans: list[Scan], roles: Roles, settings: Data) -> Table:
+def _joined(files: list[Path], scans: list[Scan], roles: Roles, settings: SeriesTable) -> Table:
     table = _loaded(files[0], scans[0], roles, settings)
     for path, found in zip(files[1:], scans[1:], strict=True):
         table = table.joined(_loaded(path, found, roles, settings))
     return table
 
 
-def _loaded(path: Path, found: Scan, roles: Roles, settings: Data) -> Table:
+def _loaded(path: Path, found: Scan, roles: Roles, settings: SeriesTable) -> Table:
     columns = columns_of(path, found)
     for name in roles.columns:
         if name not in columns:
@@ -278,7 +280,7 @@ def _loaded(path: Path, found: Scan, roles: Roles, settings: Data) -> Table:
 # --- from the stack to the panel ----------------------------------------------------------------
 
 
-def _fitted(settings: Data, roles: Roles, stacked: Stack, train_end: Int) -> dict[str, Any]:
+def _fitted(settings: SeriesTable, roles: Roles, stacked: Stack, train_end: Int) -> dict[str, Any]:
     """What `SeriesData.meta` keeps."""
     lengths = np.diff(stacked.offsets)
     position = np.arange(len(stacked.values)) - np.repeat(stacked.offsets[:-1], lengths)
@@ -338,7 +340,7 @@ def _summary(panel: Panel, stacked: Stack, parts: tuple[Int, Int, Int, Int]) -> 
     }
 
 
-def _fingerprint(settings: Data, files: list[Path], scans: list[Scan]) -> str:
+def _fingerprint(settings: SeriesTable, files: list[Path], scans: list[Scan]) -> str:
     """Of the files' contents, their roles, and all settings that say how they are read."""
     checksums = [found.sha256 for found in scans]
     facts: dict[str, Any] = {

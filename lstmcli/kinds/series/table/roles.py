@@ -13,7 +13,7 @@ from lstmcli.kinds.series.table.table import is_numeric, missing_column, numeric
 if TYPE_CHECKING:
     import polars as pl
 
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.series.settings import SeriesTable
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Roles:
         return ["value"] if self.layout == "rows" else self.targets
 
 
-def assign_roles(settings: Data, head: pl.DataFrame, path: Path, meta: dict[str, Any] | None = None) -> Roles:
+def assign_roles(
+    settings: SeriesTable, head: pl.DataFrame, path: Path, meta: dict[str, Any] | None = None
+) -> Roles:
     """The parts of the columns of a table that begins with the rows ``head``.
 
     ``meta``: of a trained run (`SeriesData.meta`), which then says layout, targets and categories.
@@ -80,7 +82,7 @@ def assign_roles(settings: Data, head: pl.DataFrame, path: Path, meta: dict[str,
     return Roles(layout=layout, time=time, group=group, targets=parts["target"], text=text, **named)
 
 
-def layout_of(settings: Data) -> str:
+def layout_of(settings: SeriesTable) -> str:
     if settings.layout != "auto":
         return settings.layout
     if settings.time is None:
@@ -88,7 +90,7 @@ def layout_of(settings: Data) -> str:
     return "wide" if settings.group is None else "long"
 
 
-def _check_layout(layout: str, time: list[str], group: list[str], settings: Data) -> None:
+def _check_layout(layout: str, time: list[str], group: list[str], settings: SeriesTable) -> None:
     if layout == "rows" and time:
         raise DataError(
             "data.time is given, but layout rows has no times", "remove data.time, or set data.layout: long"

@@ -11,12 +11,12 @@ from lstmcli.core.errors import DataError
 from lstmcli.core.notices import notice
 
 if TYPE_CHECKING:
-    from lstmcli.config.schema import Data
+    from lstmcli.kinds.series.settings import SeriesTable
 
 Int = npt.NDArray[np.int64]
 
 
-def split_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int, Int]:
+def split_ends(settings: SeriesTable, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int, Int]:
     """train_end, val_begin, val_end and test_end of series of these lengths, each (S,).
 
     A series of which `calibration_length` would leave less than a window to learn from keeps its training
@@ -38,7 +38,7 @@ def split_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int
     return np.where(room, left, train), train, val_end, test_end
 
 
-def _three_ends(settings: Data, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
+def _three_ends(settings: SeriesTable, lengths: Int, test_from: Int | None) -> tuple[Int, Int, Int]:
     """Of training, validation and test.
 
     ``test_from``: where the rows of `test_path` begin; None without it. DataError: settings that say
