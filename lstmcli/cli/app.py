@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     _survive_any_locale()
     make_console_expendable()
     try:
-        app(args=arguments)
+        app(args=hoisted(sys.argv[1:] if arguments is None else arguments))
     finally:
         settle_console()
 
@@ -135,6 +136,22 @@ inspect.app.command(name="gradients")(guarded(gradients.command))
 inspect.app.command(name="memory")(guarded(memory.command))
 
 
+def hoisted(words: list[str]) -> list[str]:
+    """A command line with `--runs DIR`, which may stand anywhere, in front of the verb."""
+    before = words[: words.index("--")] if "--" in words else words
+    for place, word in enumerate(before):
+        length = 2 if word == "--runs" else 1 if word.startswith("--runs=") else 0
+        if length:
+            return [*words[place : place + length], *words[:place], *words[place + length :]]
+    return words
+
+
+def _choose_runs(folder: Path | None) -> None:
+    from lstmcli.run.directory import choose_runs_folder
+
+    choose_runs_folder(folder)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(lstmcli.__version__)
@@ -147,8 +164,17 @@ def root(
         bool,
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="DIR",
+            help="Folder of runs; else $LSTM_RUNS, else runs/. Also after the verb.",
+        ),
+    ] = None,
 ) -> None:
     """Train LSTMs on text, see what they write, measure how good they are."""
+    _choose_runs(runs)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import RUNS, RunDir, read_json
+from lstmcli.run.directory import RunDir, read_json, runs_folder
 from lstmcli.run.distributed import Ranks, connected
 from lstmcli.run.hooks import Hooks
 from lstmcli.run.inherit import inherit
@@ -46,7 +46,7 @@ class Job:
     """The directory of a new run is called so, and by the time."""
     run_name: str | None = None
     """The name of that directory instead."""
-    root: Path = RUNS
+    root: Path = field(default_factory=runs_folder)
     """Where it is made."""
     resumed: RunDir | None = None
     """The run that goes on; none of the above but the config counts then."""

@@ -32,7 +32,6 @@ from lstmcli.run.average import Average
 from lstmcli.run.check import check
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import (
-    RUNS,
     RunDir,
     check_unbegun,
     create_run,
@@ -160,7 +159,7 @@ def start(
     run_name: str | None,
     console: Console,
     stack: ExitStack,
-    root: Path = RUNS,
+    root: Path,
 ) -> Session:
     """A new run: its directory in `root`, and the state at step 0."""
 

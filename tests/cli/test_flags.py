@@ -73,7 +73,7 @@ def test_the_topics_of_inspect_and_their_flags():
 def test_the_flags_of_the_tool_itself():
     group = typer.main.get_command(app)
     flags = [flag for parameter in group.params for flag in parameter.opts]
-    assert flags == ["--version", "--install-completion", "--show-completion"]
+    assert flags == ["--version", "--runs", "--install-completion", "--show-completion"]
     assert group.context_settings["help_option_names"] == ["-h", "--help"]
 
 
