@@ -18,12 +18,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a trained model as a file that runs without this package (docs/trained.md): .onnx, for
-    onnxruntime and the like, or .pt2, for PyTorch.
+    onnxruntime and the like; .pt2, for PyTorch; .html, a page that runs the model alone in a browser.
 
     \b
     Examples:
       lstm export latest model.onnx
       lstm export shakespeare@2000 model.pt2
+      lstm export shakespeare page.html
     """
     from lstmcli.api import load
     from lstmcli.run.kind import kind_of

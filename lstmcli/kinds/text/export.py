@@ -82,9 +82,9 @@ def export(run: Run, path: Path) -> dict[str, Any]:
         RunError: the file would not compute what the model does.
         ResourceError: a package is missing, or the file cannot be written.
     """
-    writers = {".onnx": _onnx, ".pt2": _pt2}
+    writers = {".onnx": _onnx, ".pt2": _pt2, ".html": _html}
     if path.suffix.lower() not in writers:
-        raise UsageError(f"{path}: the ending says what is written", "there are .onnx and .pt2")
+        raise UsageError(f"{path}: the ending says what is written", "there are .onnx, .pt2 and .html")
     model = run.model.requires_grad_(False)
     about = {
         "vocabulary": json.dumps(run.vocabulary.to_json()),
@@ -97,7 +97,7 @@ def export(run: Run, path: Path) -> dict[str, Any]:
     with _quiet():
         data, step = writers[path.suffix.lower()](model, about)
     off = None if step is None else difference(model, step)
-    if off is not None and off > TOLERANCE:
+    if off is not None and off > TOLERANCE and path.suffix.lower() != ".html":  # which says so instead
         raise RunError(
             f"{path} was not written: its numbers are up to {off:.1e} off the model's, more than {TOLERANCE}",
             "this cell's equations lose too much to the order in which sums are made",
@@ -133,7 +133,7 @@ def difference(model: TextModel, step: Step) -> float:
     return worst
 
 
-# --- the two formats ------------------------------------------------------------------------------
+# --- the formats ------------------------------------------------------------------------------
 
 
 def _pt2(model: TextModel, about: dict[str, str]) -> tuple[bytes, Step]:
@@ -184,6 +184,21 @@ def _onnx_step(data: bytes, names: Sequence[str]) -> Step | None:
         return session.run(None, {"ids": ids, **dict(zip(names, state, strict=True))})
 
     return step
+
+
+def _html(model: TextModel, about: dict[str, str]) -> tuple[bytes, Step]:
+    """A page; its step is that of the model with the weights that the page has, which may be rounded."""
+    from lstmcli.kinds.text.page.write import page
+
+    data, shown = page(model, about, f"{about['run']}: a text model that runs in this page")
+    own = TextStep(shown)
+
+    def step(ids: np.ndarray, state: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            found = own(torch.from_numpy(ids), [torch.from_numpy(s.copy()) for s in state])
+        return [value.numpy() for value in found]
+
+    return data, step
 
 
 @contextlib.contextmanager

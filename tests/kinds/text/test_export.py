@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from lstmcli.cells.registry import BUILT_IN
-from lstmcli.core.errors import RunError
+from lstmcli.cells.base import GatedCell
+from lstmcli.cells.registry import BUILT_IN, find_cell
+from lstmcli.core.errors import RunError, UsageError
 from lstmcli.kinds.text.export import TextStep, difference, state_names, traced
 from lstmcli.kinds.text.model import TextModel
+from lstmcli.kinds.text.page.write import page
 from lstmcli.kinds.text.settings import LanguageModel
 
 DOCS = Path(__file__).parents[3] / "docs" / "trained.md"
@@ -88,7 +91,7 @@ def test_a_file_that_computes_something_else_is_not_written(trained_lab, monkeyp
 
 def test_another_ending_is_refused(trained_lab):
     refused = trained_lab.lstm("export", "good", "good.bin")
-    assert refused.code == 2 and ".onnx and .pt2" in refused.err
+    assert refused.code == 2 and ".onnx, .pt2 and .html" in refused.err
 
 
 def test_an_onnx_file_runs_by_the_script_of_the_documentation(trained_lab):
@@ -118,3 +121,77 @@ def test_onnxruntime_computes_any_cell(cell):
     with _quiet():
         _, step = _onnx(model, {"vocabulary": "{}"})
     assert difference(model, step) <= 1e-5
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def in_node(page, driver):
+    """What a driver prints that has the page's model at hand."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node to run a page's script")
+    model = page.split('<script id="model">')[1].split("</script>")[0]
+    done = subprocess.run([node, "-"], input=model + driver, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+GATED = [name for name in BUILT_IN if issubclass(find_cell(name), GatedCell)]
+
+
+@pytest.mark.parametrize("settings", [*({"cell": c} for c in GATED), {"residual": True, "num_layers": 3},
+                                      {"sum_outputs": True}, {"zoneout": 0.2}], ids=str)  # fmt: skip
+def test_the_pages_model_computes_what_the_model_does(settings):
+    model = model_of(**settings)
+    about = {"vocabulary": json.dumps({"level": "characters", "symbols": "abcdefghij"}), "cell": "c",
+             "run": "r", "step": "1"}  # fmt: skip
+    data, _ = page(model, about, "a </script> title")
+    ids = np.random.default_rng(0).integers(0, 11, 40).tolist()
+    driver = f"const s = begin(); console.log(JSON.stringify({ids}.map((id) => [...step(id, s)])));"
+    found = np.array(json.loads(in_node(data.decode(), driver)))
+    state, wanted = model.initial_state(1), []
+    for symbol in ids:
+        logits, state = model.step(torch.tensor([symbol]), state)
+        wanted.append(logits[0].numpy())
+    assert np.abs(found - np.array(wanted)).max() < 1e-3
+    assert data.decode().count("</script>") == 2
+
+
+def test_a_page_writes_what_lstm_generate_writes(trained_lab):
+    written = trained_lab.lstm("export", "good", "good.html", "--json")
+    assert written.code == 0 and written.json["off"] == 0.0, written.err
+    page_text = (trained_lab.folder / "good.html").read_text()
+    assert "http" not in page_text.replace("http-equiv", "")
+    driver = """
+    const state = begin(), random = generator(1);
+    let logits = null, text = "";
+    for (const id of encode("the ")) logits = step(id, state);
+    for (let k = 0; k < 100; k++) {
+      const id = draw(logits, 0, 0, random);
+      text += show(id);
+      logits = step(id, state);
+    }
+    console.log(JSON.stringify(text));
+    """
+    words = ["--prompt", "the ", "--length", "100", "--temperature", "0"]
+    wanted = trained_lab.lstm("generate", "good", *words, "--json").json["samples"][0]["text"]
+    assert json.loads(in_node(page_text, driver)) == wanted
+
+
+def test_a_large_page_has_rounded_weights_and_says_how_far_off_it_is(trained_lab, monkeypatch):
+    from lstmcli.kinds.text.page import write
+
+    monkeypatch.setattr(write, "EXACT", 10)
+    written = trained_lab.lstm("export", "good", "small.html", "--json")
+    assert written.code == 0 and 0.0 < written.json["off"] < 0.1
+    assert (trained_lab.folder / "small.html").stat().st_size < written.json["bytes"] + 1
+    logits = json.loads(in_node((trained_lab.folder / "small.html").read_text(),
+                                "console.log(JSON.stringify([...step(3, begin())]))"))  # fmt: skip
+    assert len(logits) > 10 and np.isfinite(logits).all()
+
+
+def test_a_page_that_cannot_run_the_model_is_refused():
+    for settings, why in (({"mixtures": 2}, "mixture"), ({"cell": "mingru"}, "scan cell")):
+        with pytest.raises(UsageError, match=why):
+            page(model_of(**settings), {"vocabulary": "{}"}, "title")
