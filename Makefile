@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
+.PHONY: demo test test-triton test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
 
 env: $(VENV)/.ready
 
@@ -27,6 +27,12 @@ test: env
 	$(BIN)/ruff format --check lstmcli tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# The kernels for GPUs in Triton's interpreter, and compiled to a card's machine code; no card is needed.
+TRITON := build/triton
+test-triton: env
+	[ -d $(TRITON) ] || $(BIN)/python -m pip install --quiet --no-deps --target $(TRITON) triton
+	PYTHONPATH=$(TRITON) $(BIN)/python -m pytest -n $(WORKERS) tests/engine/kernels/test_gpu.py
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

@@ -6,7 +6,7 @@ Both are compiled once for all steps where the machine has a compiler, and are e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from torch import Tensor
 from lstmcli.cells.base import GatedCell, State
 from lstmcli.engine.kernels.compiled import Kernel, compiled
 from lstmcli.engine.kernels.trace import trace
-from lstmcli.engine.kernels.values import Unsupported, Value
+from lstmcli.engine.kernels.values import Unsupported, reachable
+from lstmcli.engine.untraced import pulled_back
 
 ACCUMULATE = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 """The dtype of states and sums, where it is not that of the products."""
@@ -199,7 +200,7 @@ class PointwisePair:
         later = d_state
         if len(old) == self.states:
             d_first, later = d_first + d_state[0], d_state[1:]
-        gradients = iter(_pulled_back(equations, (*free, *old, *learned), (d_first, *later)))
+        gradients = iter(pulled_back(equations, (*free, *old, *learned), (d_first, *later)))
         gradient = next(gradients)
         if d_recurrent is not None:
             apart = next(gradients)
@@ -219,37 +220,6 @@ class PointwisePair:
     def _all_states(self, like: Tensor, kept: State) -> State:
         """The states as the equations take them; a hidden state that they do not read is any tensor."""
         return kept if len(kept) == self.states else (like.chunk(self.gates, dim=-1)[0], *kept)
-
-
-def _pulled_back(
-    function: Callable[..., State], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """The gradients with respect to the inputs, from those with respect to the function's results.
-
-    As `torch.func.vjp`, which would import torch's compiler, for a second.
-    """
-    with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in inputs]
-        results = function(*leaves)
-        ends = [_Begin.apply(y, d) for y, d in zip(results, gradients, strict=True) if y.requires_grad]  # type: ignore[no-untyped-call]
-        if not ends:
-            return tuple(torch.zeros_like(x) for x in inputs)
-        end = sum(ends[1:], ends[0])
-    return torch.autograd.grad(end, leaves, allow_unused=True, materialize_grads=True)
-
-
-class _Begin(torch.autograd.Function):
-    """Where the gradient of a result is the given one. `torch.autograd.grad` takes gradients to begin with,
-    too, and imports an algebra system to check them, for half a second."""
-
-    @staticmethod
-    def forward(ctx: Any, result: Tensor, gradient: Tensor) -> Tensor:
-        ctx.gradient = gradient
-        return result.new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:
-        return ctx.gradient, None
 
 
 def _name(cell: GatedCell) -> str:
@@ -294,7 +264,7 @@ def _reads_hidden(cell: GatedCell, hidden_size: int) -> bool:
 
         for target, value in zip(new, equations(*inputs), strict=True):
             target.copy_(value)
-        d_hidden.copy_(_pulled_back(equations, inputs, gradients)[sizes[0]])
+        d_hidden.copy_(pulled_back(equations, inputs, gradients)[sizes[0]])
 
     rows = [torch.empty(2, hidden_size) for _ in range(sum(sizes) + 2 * states + 1)]
     try:
@@ -303,8 +273,10 @@ def _reads_hidden(cell: GatedCell, hidden_size: int) -> bool:
     except Unsupported:
         return True
     *new, d_hidden = (written[number] for number in sorted(written))
+    while d_hidden.op == "convert":  # a number is widened where it is written
+        (d_hidden,) = d_hidden.of
     hidden, no_gradient = ("argument", (sizes[0],)), ("constant", (0.0,))
-    reached = {(value.op, value.of) for value in _reached(new)}
+    reached = {(value.op, value.of) for value in reachable(new)}
     return hidden in reached or (d_hidden.op, d_hidden.of) != no_gradient
 
 
@@ -312,15 +284,3 @@ def _unseen() -> Any:
     """Where activations are recomputed, torch counts what each pass saves for its gradients. The recording is
     made in the first pass alone, so its own must not count."""
     return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-
-
-def _reached(values: Sequence[Value]) -> set[Value]:
-    """The values, and all that they are computed from."""
-    reached: set[Value] = set()
-    rest = list(values)
-    while rest:
-        value = rest.pop()
-        if value not in reached:
-            reached.add(value)
-            rest.extend(v for v in value.of if isinstance(v, Value))
-    return reached

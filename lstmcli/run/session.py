@@ -149,7 +149,9 @@ def assemble(
     task.place(hardware.device)
     task.model.products = hardware.products
     for stack in task.stacks():
-        set_path(stack, path)
+        # A stack of another cell than the first one's goes the nearest way that it knows.
+        known = stack.layers[0].known_paths
+        set_path(stack, path if path in known else known[0])
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lstmcli.cells import find_cell
 from lstmcli.cells.base import GatedCell
 from lstmcli.engine import pointwise
 from lstmcli.engine.kernels import compiled as door
@@ -193,6 +194,11 @@ def test_the_compiled_engine_is_the_loop(cell):
         (StraightThrough, True),
         (GradientOfItsOwn, True),
         (CutsItsVector, True),
+        (find_cell("gru"), True),
+        (find_cell("lstm"), False),
+        (find_cell("lstm-peephole"), False),
+        (find_cell("lstm-layer-norm"), False),
+        (Heads, False),
     ],
 )
 def test_what_a_step_reads_is_taken_from_what_it_does(cell, reads):

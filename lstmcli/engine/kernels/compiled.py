@@ -13,6 +13,7 @@ from torch import Tensor
 from lstmcli.core.errors import UsageError
 from lstmcli.core.notices import notice
 from lstmcli.engine.kernels.build import find_compiler
+from lstmcli.engine.kernels.gpu import TritonKernel
 from lstmcli.engine.kernels.inductor import inductor_kernel
 from lstmcli.engine.kernels.native import NativeKernel
 from lstmcli.engine.kernels.source import source
@@ -51,12 +52,15 @@ def compiled(
     """
     if mode() == "off":
         return function
-    reason = "it is not on the CPU"
-    if all(a.device.type == "cpu" for a in arguments):
-        try:
+    device = arguments[0].device.type
+    reason = f"it is on {device}"
+    try:
+        if device == "cpu":
             return _native(by_rows or function, arguments, summed, name)
-        except Unsupported as error:
-            reason = _expected(error)
+        if device == "cuda":
+            return _on_gpu(by_rows or function, arguments, name)
+    except Unsupported as error:
+        reason = _expected(error)
     if any(a.dim() > 1 and a.shape[0] == 1 for a in arguments):
         return function  # one row would need a kernel of its own, and has little to gain
     return _by_inductor(function, arguments, name, reason)
@@ -72,18 +76,25 @@ def _native(function: Kernel, arguments: Sequence[Tensor], summed: frozenset[int
     return kernel
 
 
+def _on_gpu(function: Kernel, arguments: Sequence[Tensor], name: str) -> TritonKernel:
+    """Every row of a vector's gradient is its own there, so that nothing is summed by threads."""
+    kernel = TritonKernel(trace(function, arguments))
+    if mode() == "show":
+        notice(f"{name}, {_called(function)}: Triton, in blocks of {kernel.source.block} columns")
+    return kernel
+
+
 def _by_inductor(function: Kernel, arguments: Sequence[Tensor], name: str, reason: str) -> Kernel:
-    on_cpu = all(a.device.type == "cpu" for a in arguments)
     try:
         kernel = inductor_kernel(function, arguments)
     except Unsupported as error:
         why = _expected(error)
-        reasons = dict.fromkeys((reason, why) if on_cpu else (why,))
+        reasons = dict.fromkeys((reason, why))
         _slower(
             name, f"cannot be compiled here ({'; '.join(reasons)}): the recurrence runs uncompiled, slower"
         )
         return function
-    if on_cpu:
+    if arguments[0].device.type in ("cpu", "cuda"):
         _slower(name, f"is compiled by TorchInductor, for slower steps after a longer start ({reason})")
     if mode() == "show":
         notice(f"{name}, {_called(function)}: TorchInductor")

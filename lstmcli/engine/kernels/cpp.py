@@ -26,8 +26,6 @@ REDUCTIONS = {
     "column": Reduction("+", "0", "{0} += h == {2} ? {1} : 0;"),
 }
 """From all columns, one value."""
-RUNNING = ("cumsum", "cumsum_back")
-"""From all columns up to each, a value of that."""
 
 
 def pointer(name: str, dtype: torch.dtype, where: str) -> str:

@@ -18,7 +18,6 @@ from lstmcli.engine.kernels.cpp import (
     ARITHMETIC,
     HELD,
     REDUCTIONS,
-    RUNNING,
     STORED,
     Reduction,
     convert,
@@ -27,7 +26,8 @@ from lstmcli.engine.kernels.cpp import (
     pointer,
 )
 from lstmcli.engine.kernels.functions import FUNCTIONS, PRELUDE
-from lstmcli.engine.kernels.values import Program, Unsupported, Value
+from lstmcli.engine.kernels.values import RUNNING, Program, Unsupported, Value, gathers, reachable
+from lstmcli.engine.kernels.verify import verify_phases
 
 KEPT = 1 << 18
 """Bytes for what is kept between phases, at most: it lies on the stack of each thread."""
@@ -60,7 +60,7 @@ class _Writer:
     def __init__(self, program: Program, summed: frozenset[int]):
         self.program, self.summed = program, summed
         self.names = count()
-        self.length = _length(program)
+        self.length = common_length(program)
         self.roots = dict(program.written)
         for number in summed & self.roots.keys():
             self.roots[number] = _addend(self.roots[number], number)
@@ -73,7 +73,7 @@ class _Writer:
 
     def text(self) -> str:
         last = max((self.level(v) for v in self.roots.values()), default=0)
-        gathered = [v for v in self._reachable() if v.op in REDUCTIONS or v.op in RUNNING]
+        gathered = [v for v in reachable(self.roots.values()) if gathers(v)]
         for level in range(last + 1):
             phase = _Phase()
             self.phases.append(phase)
@@ -82,6 +82,7 @@ class _Writer:
                     (self._reduce if value.op in REDUCTIONS else self._run)(value, phase)
             if level == last:
                 self._write(phase)
+        verify_phases(self.phases)
         kept = [line for line in self.made.values() if line.kept]
         memory = [(line.type, self.length) for line in kept]
         memory += [(HELD[v.dtype], v.width) for v in self.running]
@@ -98,22 +99,8 @@ class _Writer:
         """The phase in which the value can be computed, or, reduced, after which it is there."""
         if value not in self.levels:
             before = max((self.level(v) for v in value.of if isinstance(v, Value)), default=0)
-            self.levels[value] = before + (value.op in REDUCTIONS or value.op in RUNNING)
+            self.levels[value] = before + gathers(value)
         return self.levels[value]
-
-    def _reachable(self) -> list[Value]:
-        found: dict[Value, None] = {}
-
-        def visit(value: Value) -> None:
-            if value not in found:
-                for v in value.of:
-                    if isinstance(v, Value):
-                        visit(v)
-                found[value] = None
-
-        for root in self.roots.values():
-            visit(root)
-        return list(found)
 
     def _reduce(self, value: Value, phase: _Phase) -> None:
         x, *column = value.of
@@ -307,7 +294,7 @@ class _Phase:
             yield f"{{ double total = 0; {text} }}"
 
 
-def _length(program: Program) -> int:
+def common_length(program: Program) -> int:
     """Columns of the loops: what all widths, and the places where tensors are cut, are multiples of."""
     found = [a.width for a in program.arguments]
     cuts: list[int] = []  # where tensors are cut

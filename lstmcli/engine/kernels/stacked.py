@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lstmcli.engine.kernels.values import Book, Stack, Unsupported, Value, part, side_by_side
@@ -186,6 +187,8 @@ def _parts(book: Book, x: Tensor, axis: int) -> tuple[Value, ...]:
 
 def _folded(book: Book, name: str, axis: int, result: Tensor, args: Sequence[Any]) -> Any:
     parts = _parts(book, args[0], axis)
+    if args[0].dtype == torch.bool:  # how many are true
+        parts = tuple(book.converted(p, torch.float32) for p in parts)
     if name in ("sum", "mean", "amax"):
         total = reduce(lambda a, b: _joined("maximum" if name == "amax" else "add", a, b), parts)
         if name == "mean":

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstmcli.engine.kernels.composed import BELOW, Composed
 from lstmcli.engine.kernels.operations import RECORDED
 from lstmcli.engine.kernels.stacked import STRUCTURE, is_stacked
 from lstmcli.engine.kernels.stacked import record as record_stacked
 from lstmcli.engine.kernels.values import DTYPES, Argument, Book, Fault, Program, Stack, Unsupported, Value
+from lstmcli.engine.kernels.verify import verify
+from lstmcli.engine.untraced import UntracedMode
 
 ROWS = (61, 67, 71, 73)
 """How many rows to run it on: the first that divides no tensor's width, for shapes tell rows from columns."""
@@ -45,7 +46,9 @@ def trace(function: Callable[..., None], arguments: Sequence[Tensor]) -> Program
     except Exception as error:  # whoever wrote the function may raise anything
         raise Unsupported(f"on {rows} rows it raises {type(error).__name__}: {error}") from error
     now = [book.value(tensor) for tensor in like]
-    return Program(known, {n: v for n, v in enumerate(now) if v is not given[n]})
+    program = Program(known, {n: v for n, v in enumerate(now) if v is not given[n]})
+    verify(program)
+    return program
 
 
 def _argument(tensor: Tensor) -> Argument:
@@ -60,17 +63,12 @@ def _sample(argument: Argument, rows: int) -> Tensor:
     return torch.zeros(shape, dtype=argument.dtype)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(UntracedMode):
     """Sees each operation, with its result."""
 
     def __init__(self, book: Book):
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.book = book
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch asks; had this to be hidden from its compiler, it would import that first, for a second."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, options = func.overloadpacket.__name__, dict(kwargs or {})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+GATHERED = ("sum", "max", "column")
+"""Operations that make one value of all columns."""
+RUNNING = ("cumsum", "cumsum_back")
+"""From all columns up to each, a value of that."""
 FLOATS = (torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.bfloat16, torch.bool)
 
@@ -60,6 +65,48 @@ class Program:
 
     arguments: tuple[Argument, ...]
     written: dict[int, Value]
+
+
+def reachable(values: Iterable[Value]) -> list[Value]:
+    """The values and all that they are computed from, each behind what it is made of."""
+    found: dict[Value, None] = {}
+
+    def visit(value: Value) -> None:
+        if value not in found:
+            for v in value.of:
+                if isinstance(v, Value):
+                    visit(v)
+            found[value] = None
+
+    for value in values:
+        visit(value)
+    return list(found)
+
+
+def gathers(value: Value) -> bool:
+    """Whether it needs all columns of what it is made of."""
+    return value.op in GATHERED or value.op in RUNNING
+
+
+def described(program: Program) -> str:
+    """The program as lines: its arguments, what is computed of them, and what is written where."""
+    names: dict[Value, str] = {}
+    lines = [f"a{n}: {_shape(a)}" for n, a in enumerate(program.arguments)]
+    for value in reachable(program.written.values()):
+        if value.op == "argument":
+            names[value] = f"a{value.of[0]}"
+        elif value.op == "constant":
+            names[value] = repr(value.of[0])
+        else:
+            operands = ", ".join(names[v] if isinstance(v, Value) else str(v) for v in value.of)
+            names[value] = f"v{sum(line.startswith('v') for line in lines)}"
+            lines.append(f"{names[value]} = {value.op}({operands}): {_shape(value)}")
+    lines += [f"a{n} <- {names[value]}" for n, value in sorted(program.written.items())]
+    return "\n".join(lines)
+
+
+def _shape(what: Value | Argument) -> str:
+    return f"{str(what.dtype).removeprefix('torch.')} ({'B, ' if what.rows else ''}{what.width})"
 
 
 class Book:

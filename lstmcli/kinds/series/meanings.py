@@ -17,10 +17,11 @@ Labels = list[Hashable]
 
 def series_meanings(config: SeriesConfig, document: dict[str, Any]) -> Meanings:
     """By tensor, for every member; `document` is a checkpoint's series.json."""
+    members = config.forecast.members
+    if not isinstance(members, int):  # a portfolio, whose members differ
+        return {}
     found = _of_network(config, document)
-    return {
-        f"members.{k}.{name}": axes for k in range(config.forecast.members) for name, axes in found.items()
-    }
+    return {f"members.{k}.{name}": axes for k in range(members) for name, axes in found.items()}
 
 
 def _of_network(config: SeriesConfig, document: dict[str, Any]) -> dict[str, tuple[Axis | None, ...]]:

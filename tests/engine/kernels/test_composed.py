@@ -135,7 +135,7 @@ def library(f, given):
         found = torch.autograd.grad(
             (result * weight[k]).sum(), leaves, allow_unused=True, materialize_grads=True
         )
-        rows.append([result[0].detach(), *(g.reshape(-1) for g in found)])
+        rows.append([result[0].detach(), *(g.reshape(-1).detach() for g in found)])
     return [torch.stack(each) for each in zip(*rows, strict=True)]
 
 
