@@ -9,7 +9,7 @@ from torch import Tensor
 from lstmcli.engine.kernels.compiled import Kernel
 from lstmcli.engine.kernels.native import NativeKernel
 from lstmcli.engine.kernels.product import native_product
-from lstmcli.engine.products import repeated_product
+from lstmcli.engine.packed import repeated_product
 
 
 def walk(

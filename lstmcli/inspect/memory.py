@@ -77,14 +77,14 @@ def _of_text(run: Run, reading: Reading, wanted: int, positions: int) -> MemoryF
     heard = _Progress(reading, cost + few.size * longest * len(fewer))
     model, settings = run.model, run.config.train
     hardware = choose_hardware(settings.device, settings.precision, elsewhere=True)
-    model.to(hardware.device).products = hardware.products
+    model.to(hardware.device).product_dtype = hardware.product_dtype
     try:
         whole = context.carried(model, ids, places, longest)
         pairs = zip(contexts, by_k, strict=True)
         dropped = [context.dropped(model, ids, there, k, heard) for k, there in pairs]
         shuffled = [context.shuffled(model, ids, few, k, longest, run.config.seed, heard) for k in fewer]
     finally:  # the model is its owner's
-        model.to("cpu").products = torch.float32
+        model.to("cpu").product_dtype = torch.float32
     dimensions, count = _dimensions(run, ids)
     what = about(run, where) | {
         "positions": places.size, "shuffled_positions": few.size, "longest": longest,

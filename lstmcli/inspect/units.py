@@ -241,8 +241,8 @@ def coloured_text(run: Run, ids: npt.NDArray[Any], unit: UnitName, title: str, l
         pieces.append(traces[unit.layer].states[unit.state][:, 0, unit.unit])
         state = after(traces)
     values: Tensor = torch.cat(pieces)[min(begin, WARM_UP) :].double()
-    decoder = run.vocabulary.decoder()
-    symbols = [decoder.feed(int(number)) for number in read_ids[min(begin, WARM_UP) :]]
+    speller = run.vocabulary.speller()
+    symbols = [speller.feed(int(number)) for number in read_ids[min(begin, WARM_UP) :]]
     return Coloured(title, symbols, values.numpy())
 
 

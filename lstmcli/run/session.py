@@ -147,7 +147,7 @@ def assemble(
     )
     freeze(task.model, train.freeze)
     task.place(hardware.device)
-    task.model.products = hardware.products
+    task.model.product_dtype = hardware.product_dtype
     for stack in task.stacks():
         # A stack of another cell than the first one's goes the nearest way that it knows.
         known = stack.layers[0].known_paths

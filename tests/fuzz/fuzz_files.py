@@ -193,7 +193,7 @@ def proposal_seeds() -> list[bytes]:
 
 @cache
 def small_decoder() -> tuple[Any, Any]:
-    from lstmcli.kinds.text.decoder import LSTMDecoder
+    from lstmcli.kinds.text.decoder import NumpyDecoder
     from lstmcli.kinds.text.vocabulary import Vocabulary
 
     draw, size, hidden = np.random.default_rng(0), 20, 8
@@ -202,7 +202,7 @@ def small_decoder() -> tuple[Any, Any]:
         shapes |= {f"layers.{layer}.weight_ih": (4 * hidden, inputs), f"layers.{layer}.bias": (4 * hidden,)}
         shapes[f"layers.{layer}.weight_hh"] = (4 * hidden, hidden)
     tensors = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return LSTMDecoder(tensors), Vocabulary(
+    return NumpyDecoder(tensors), Vocabulary(
         "characters", "".join(sorted("\n abcdefghijklmné静?"))[: size - 1]
     )
 

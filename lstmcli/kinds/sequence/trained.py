@@ -37,14 +37,14 @@ class SequenceRun(TrainedRun):
     @cached_property
     def model(self) -> SequenceModel:
         """The torch module, on the CPU in fp32, ready to evaluate. RunError: the checkpoint is damaged."""
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.sequence.model import SequenceModel, SequenceShape
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 
         settings, shape = self.config.model, SequenceShape.from_json(self.document.get("shape"))
-        check_room(shape.parameters(settings))
+        check_memory(shape.parameters(settings))
         with cell_of_checkpoint(settings.cell, self.checkpoint, notice):
             model = SequenceModel(settings, shape)
         load_model(model, tensors_of(self._snapshot, model))

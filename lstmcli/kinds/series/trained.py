@@ -45,7 +45,7 @@ class SeriesRun(TrainedRun):
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.series.ensemble import Portfolio, member_shapes
         from lstmcli.kinds.series.model import SeriesModel, SeriesShape, series_parameters
@@ -56,7 +56,7 @@ class SeriesRun(TrainedRun):
             shape = SeriesShape(**self._document["shape"])
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.checkpoint / 'series.json'} is damaged: {error}") from error
-        check_room(series_parameters(self.config, shape))
+        check_memory(series_parameters(self.config, shape))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             if self.is_portfolio:
                 shapes = member_shapes(self._document.get("portfolio"))

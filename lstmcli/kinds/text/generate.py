@@ -15,19 +15,12 @@ from lstmcli.core.errors import UsageError
 from lstmcli.core.memory import require
 from lstmcli.kinds.text.decoder import Decoder
 from lstmcli.kinds.text.sampling import Sampler, check_options
+from lstmcli.kinds.text.vocabulary import Speller
 
 OnText = Callable[[int, str], None]
 
 NAMED = 10  # characters that a notice lists
 SAMPLE_BYTES = 4096  # of a sample's random generator and text, at least
-
-
-class TextDecoder(Protocol):
-    """Turns ids into text one at a time."""
-
-    def feed(self, symbol: int, /) -> str: ...
-
-    def flush(self) -> str: ...
 
 
 class Symbols(Protocol):
@@ -43,7 +36,7 @@ class Symbols(Protocol):
 
     def unseen(self, text: str, /) -> list[str]: ...
 
-    def decoder(self) -> TextDecoder: ...
+    def speller(self) -> Speller: ...
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,8 @@ class Sample:
 class _Writer:
     """Turns the ids of one sample into text, and holds back what may begin a stop text."""
 
-    def __init__(self, decoder: TextDecoder, stops: tuple[str, ...], emit: Callable[[str], None] | None):
-        self._decoder = decoder
+    def __init__(self, speller: Speller, stops: tuple[str, ...], emit: Callable[[str], None] | None):
+        self._speller = speller
         # The longest first, for one stop text may end with another.
         self._stops = sorted(stops, key=len, reverse=True)
         self._emit = emit
@@ -107,8 +100,8 @@ class _Writer:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def raw(self, again: TextDecoder) -> bytes:
-        """At level bytes: what was written, a stop text left out; `again`: a new decoder."""
+    def raw(self, again: Speller) -> bytes:
+        """At level bytes: what was written, a stop text left out; `again`: a new speller."""
         if not self._stopped:
             return bytes(self._ids)
         length, count = len(self.text), 0
@@ -121,11 +114,11 @@ class _Writer:
         """Take one id; True when a stop text is complete, which ends the sample."""
         self.tokens += 1
         self._ids.append(symbol)
-        return self._take(self._decoder.feed(symbol))
+        return self._take(self._speller.feed(symbol))
 
     def finish(self) -> None:
         """The length is reached: write what unfinished bytes and an unfinished stop text leave."""
-        if not self._take(self._decoder.flush()):
+        if not self._take(self._speller.flush()):
             self._write(self._held)
             self._stop_clock()
 
@@ -199,7 +192,7 @@ def generate(
 def _sample(vocabulary: Symbols, writer: _Writer) -> Sample:
     if vocabulary.unknown is not None:
         return Sample(writer.text, writer.tokens, writer.seconds)
-    return Sample(writer.text, writer.tokens, writer.seconds, writer.raw(vocabulary.decoder()))
+    return Sample(writer.text, writer.tokens, writer.seconds, writer.raw(vocabulary.speller()))
 
 
 def prompt_ids(vocabulary: Symbols, prompt: str) -> npt.NDArray[Any]:
@@ -275,4 +268,4 @@ def _sampler(vocabulary: Symbols, options: GenerateOptions) -> Sampler:
 
 def _writer(vocabulary: Symbols, stops: tuple[str, ...], on_text: OnText | None, index: int) -> _Writer:
     emit = None if on_text is None else partial(on_text, index)
-    return _Writer(vocabulary.decoder(), stops, emit)
+    return _Writer(vocabulary.speller(), stops, emit)

@@ -54,7 +54,7 @@ class TextModel(RecurrentModel):
         if settings.tie_weights:
             self.head.weight = self.embedding.weight
             self.shared = {"head.weight": "embedding.weight"}
-        self.products = torch.float32
+        self.product_dtype = torch.float32
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -83,7 +83,7 @@ class TextModel(RecurrentModel):
         table = self.embedding.weight
         if self.training and self.settings.embedding_dropout:
             table = table * dropout(table.new_ones(len(table), 1), self.settings.embedding_dropout, True)
-        table = table.to(self.products)
+        table = table.to(self.product_dtype)
         rate = self.settings.input_dropout
 
         def bottom(layer: Layer, start: State) -> tuple[Tensor, State]:
@@ -134,7 +134,7 @@ class TextModel(RecurrentModel):
         training = self.training
         self.eval()
         try:
-            embedding = self.embedding.weight.detach().to(self.products)
+            embedding = self.embedding.weight.detach().to(self.product_dtype)
             return self.layers.observe(functional.embedding(ids, embedding), state)
         finally:
             self.train(training)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lstmcli.core.errors import RunError
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.generate import GenerateOptions, generate
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.settings import TextEvaluation

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcli.core.errors import RunError, UsageError
-from lstmcli.kinds.text.decoder import Decoder, Floats, Ids
+from lstmcli.engine.decode import Floats
+from lstmcli.kinds.text.decoder import Decoder, Ids
 
 Weights = npt.NDArray[np.float64]
 

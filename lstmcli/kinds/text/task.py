@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lstmcli.config.schema import Config
 from lstmcli.core.notices import notice
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState, detach, reset_streams
@@ -73,8 +73,8 @@ class TextTask:
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.has_validation = self.data.val is not None
         size = self.data.vocabulary.size
-        numbers, width = text_parameters(config.model, size), sum(config.model.sizes) + size
-        check_training_room(config, numbers, self.streams, train.sequence_length, width)
+        numbers, width = text_parameters(config.model, size), layer_values(config.model) + size
+        check_training_memory(config, numbers, self.streams, train.sequence_length, width)
         self.model = TextModel(config.model, self.data.vocabulary.size, window=train.sequence_length)
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
         self._penalties = Penalties(train.activation_penalty, train.temporal_penalty, train.label_smoothing)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.text.decoder import LSTMDecoder, TorchDecoder
-from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_decoder
+from lstmcli.kinds.text.decoder import NumpyDecoder, TorchDecoder, has_numpy_decoder, numpy_decoder
 from lstmcli.kinds.text.generate import GenerateOptions, Sample, generate
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder
 from lstmcli.kinds.text.vocabulary import Vocabulary
@@ -45,13 +44,13 @@ class Run(TrainedRun):
         """The torch module, on the CPU in fp32, ready to evaluate."""
         import torch
 
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.text.model import TextModel, text_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 
-        check_room(text_parameters(self.config.model, self.vocabulary.size))
+        check_memory(text_parameters(self.config.model, self.vocabulary.size))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
             model = TextModel(self.config.model, self.vocabulary.size)
         arrays = tensors_of(self._snapshot, model)
@@ -60,7 +59,7 @@ class Run(TrainedRun):
         return model.eval()
 
     @cached_property
-    def decoder(self) -> LSTMDecoder | TorchDecoder:
+    def decoder(self) -> NumpyDecoder | TorchDecoder:
         if not has_numpy_decoder(self.config.model):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors
