@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.series import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Progress, Reading
+from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Products, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class SeriesKind(Kind["SeriesConfig"]):
     }
 
     options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+
+    makes = "Forecasts"
+    topics: ClassVar = {
+        topic: f"lstmcli.inspect.{topic}:{topic}_of_series"
+        for topic in ("gates", "units", "gradients", "memory")
+    }
 
     def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         if config.forecast.members == "auto":
@@ -86,6 +92,9 @@ class SeriesKind(Kind["SeriesConfig"]):
 
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
+
+    def products(self, run: SeriesRun) -> Products:
+        return verbs.products(run)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import UsageError
 from lstmcli.core.output import print_line, print_text
-from lstmcli.run.kind import Evaluated, Progress
+from lstmcli.run.kind import Evaluated, Products, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     else:
         _show(made, [path for path in (output, plot) if path is not None])
     return {}
+
+
+def products(run: SeriesRun) -> Products:
+    """Six series for `lstm report`."""
+    from lstmcli.kinds.series.plot import forecast_figure
+
+    figure = forecast_figure(run.forecast().panels(6))
+    return Products("forecasts from the end of each series", figure=figure)
 
 
 def _document(run: SeriesRun, made: Forecast) -> dict[str, Any]:
