@@ -192,6 +192,15 @@ class Kind(Generic[C]):
         given as a document that `--json` prints."""
         raise NotImplementedError
 
+    def takes(self, file: Path) -> int:
+        """`lstm init`: how much a file looks, by its name, as if it were of this kind: 0 not at all, 1 as
+        anything does, more where it is meant for it. The kind that says most proposes a config."""
+        return 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        """`lstm init`: a config that fits the file, as YAML."""
+        raise NotImplementedError
+
     def products(self, run: Any) -> Products:
         """`lstm report`: something that a trained run makes."""
         raise NotImplementedError

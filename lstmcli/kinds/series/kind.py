@@ -45,7 +45,12 @@ class SeriesKind(Kind["SeriesConfig"]):
         "train.average": [None, 0.99, 0.998],
     }
 
-    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "init": verbs.INIT,
+    }
 
     makes = "Forecasts"
     topics: ClassVar = {
@@ -92,6 +97,14 @@ class SeriesKind(Kind["SeriesConfig"]):
 
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
+
+    def takes(self, file: Path) -> int:
+        return 2 if verbs.is_table(file) else 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.series.proposal import series_config
+
+        return series_config(file, chosen["horizon"], chosen["minutes"])
 
     def products(self, run: SeriesRun) -> Products:
         return verbs.products(run)

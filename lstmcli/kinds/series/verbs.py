@@ -34,8 +34,23 @@ REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "steps of windows to look inside with", int, 50_000, least=2),
 )
+INIT = (
+    Option("--horizon", "steps to forecast; default by the unit", int, least=1),
+    Option("--minutes", "what training may take; default by size", float, least=0.05),
+)
+TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FEW = 3
 """Pictures in the terminal."""
+
+
+def is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:

@@ -47,6 +47,7 @@ class TextKind(Kind["TextConfig"]):
         "eval": verbs.EVAL,
         "generate": verbs.GENERATE,
         "report": verbs.REPORT,
+        "init": verbs.INIT,
         "inspect gates": verbs.GATES,
         "inspect units": verbs.UNITS,
     }
@@ -110,6 +111,14 @@ class TextKind(Kind["TextConfig"]):
             return Measurement()
         found = gradients_by_lag(task.model, task.data.val, asked.lag)
         return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
+
+    def takes(self, file: Path) -> int:
+        return 1
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.text.propose import propose_text
+
+        return propose_text(file, chosen["minutes"])
 
     def products(self, run: Run) -> Products:
         return verbs.products(run)
