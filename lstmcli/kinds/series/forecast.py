@@ -33,22 +33,36 @@ class Forecast:
     samples: Floats | None  # (n, S, H, C)
 
     def columns(self) -> list[str]:
-        names = ["group", "target", "time", "step", "mean"]
+        names = ["group", "target", "time", "step", *self._middles()]
         if self.prediction.quantiles is not None:
             names += [f"q{level:g}" for level in self.forecaster.levels]
         if self.samples is not None:
             names += [f"sample{k}" for k in range(1, len(self.samples) + 1)]
         return names
 
+    def _middles(self) -> dict[str, Floats]:
+        """The columns of one number: the mean, and the median where no quantile says it."""
+        found = {} if self.prediction.mean is None else {"mean": self.prediction.mean}
+        of_quantiles = self.forecaster.model.head.name == "quantile" and 0.5 in self.forecaster.levels
+        if self.forecaster.point == "median" and not of_quantiles:
+            found["median"] = self.prediction.point
+        return found
+
     def rows(self) -> Iterator[list[Any]]:
         """One row per series, channel and step, in long format."""
-        panel, point = self.forecaster.panel, self.prediction.point
-        horizon = point.shape[1]
+        panel, middles = self.forecaster.panel, list(self._middles().values())
+        horizon = self.prediction.point.shape[1]
         for s, name in enumerate(panel.names):
             times = self._labels(s, horizon)
             for c, target in enumerate(panel.targets):
                 for step in range(horizon):
-                    row = [name, target, times[step], step + 1, _number(point[s, step, c])]
+                    row = [
+                        name,
+                        target,
+                        times[step],
+                        step + 1,
+                        *(_number(values[s, step, c]) for values in middles),
+                    ]
                     if self.prediction.quantiles is not None:
                         row += [_number(q) for q in self.prediction.quantiles[s, step, c]]
                     if self.samples is not None:
@@ -86,6 +100,11 @@ def make_forecast(forecaster: Forecaster, horizon: int | None, samples: int, see
     ends = last_observed(forecaster.panel)
     wanted = horizon or forecaster.horizon
     torch.manual_seed(seed)
+    if forecaster.point not in ("mean", "median"):
+        notice(
+            f"the quantiles {', '.join(f'{q:g}' for q in forecaster.levels)} say nothing of the middle: no "
+            "mean and no median is given (forecast.quantiles with levels on both sides of 0.5 have them)"
+        )
     if wanted > forecaster.horizon:
         notice(
             f"horizon {wanted} is longer than the {forecaster.horizon} steps that the run was trained for: "
@@ -140,22 +159,21 @@ def _all(forecaster: Forecaster, ends: Places, horizon: int) -> Prediction:
         parts.append(found)
         if done + forecaster.horizon < horizon:
             current, at = _extended(current, at, found.point), at + forecaster.horizon
-    point = np.concatenate([p.point for p in parts], axis=1)[:, :horizon]
-    actual = np.concatenate([p.actual for p in parts], axis=1)[:, :horizon]
-    if parts[0].quantiles is None:
-        return Prediction(point, None, actual)
-    quantiles = np.concatenate([p.quantiles for p in parts if p.quantiles is not None], axis=1)
-    return Prediction(point, quantiles[:, :horizon], actual)
+    return _joined(parts, axis=1, length=horizon)
+
+
+def _joined(parts: list[Prediction], axis: int, length: int | None = None) -> Prediction:
+    """Predictions of further windows (axis 0) or further steps (1) as one, of the first `length` steps."""
+    fields: dict[str, Any] = {}
+    for name, of in zip(Prediction._fields, zip(*parts, strict=True), strict=True):
+        arrays = [array for array in of if array is not None]
+        fields[name] = np.concatenate(arrays, axis=axis)[:, :length] if arrays else None
+    return Prediction(**fields)
 
 
 def _once(forecaster: Forecaster, at: Places) -> Prediction:
-    found = [forecaster.forecast(series, at[series]) for series in in_batches(forecaster, np.arange(len(at)))]
-    quantiles = [p.quantiles for p in found if p.quantiles is not None]
-    return Prediction(
-        np.concatenate([p.point for p in found]),
-        np.concatenate(quantiles) if quantiles else None,
-        np.concatenate([p.actual for p in found]),
-    )
+    batches = in_batches(forecaster, np.arange(len(at)))
+    return _joined([forecaster.forecast(series, at[series]) for series in batches], axis=0)
 
 
 def _paths(forecaster: Forecaster, ends: Places, horizon: int, count: int) -> Floats:

@@ -151,6 +151,11 @@ class Forecast(Section):
     likelihood."""
     quantiles: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default=[0.05, 0.5, 0.95], min_length=1)
     """Levels that a forecast reports, and that the loss `quantile` learns."""
+    lower: float | Literal["none"] | None = None
+    """No forecast, quantile or path lies below; null: 0 where the training part of a target is of counts
+    (whole numbers, none negative); none: no bound."""
+    upper: float | Literal["none"] | None = None
+    """The same above; null and none: no bound."""
     samples: PositiveInt = 100
     """Paths drawn where a forecast needs them (recursive decoding of distributions)."""
     members: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
@@ -168,6 +173,8 @@ class Forecast(Section):
     def _consistent(self) -> Forecast:
         if sorted(set(self.quantiles)) != self.quantiles:
             raise ValueError("quantiles must rise, such as [0.05, 0.5, 0.95]")
+        if isinstance(self.lower, float) and isinstance(self.upper, float) and self.lower >= self.upper:
+            raise ValueError("forecast.lower must lie below forecast.upper")
         return self
 
 
