@@ -163,13 +163,17 @@ def validation_for(body: int, horizon: int, series: int) -> int:
 
 
 def context_for(usual: int, signs: Signs, training: int, horizon: int) -> int:
-    """Two seasons at least where one is subtracted, and never more than leaves windows to learn from. A short
-    series is read from its beginning: windows lack the left part of their context."""
-    season = signs.season.steps if signs.season is not None else 1
-    wanted = max(usual, 2 * season if season > 1 else 1)
+    """Three horizons at least, and two of the longest season that is worth to be subtracted, as far as that
+    leaves windows to learn from. A short series is read from its beginning: windows lack the left part of
+    their context."""
+    worth = [season.steps for season in signs.seasons if season.ratio < 1.0]
+    wanted = max(usual, 3 * horizon, *(2 * steps for steps in worth), 1)
     room = max(training - 2 * horizon, training // 2, 1)
-    context = min(wanted, max(room, min(2 * season, training)))
-    return max(context - context % horizon, min(context, horizon))
+    shortest = min(2 * min(worth), training) if worth else 1
+    context = min(wanted, max(room // 2, min(room, 3 * horizon), shortest))
+    step = horizon if not worth else max(s for s in worth if s <= context or s == min(worth))
+    step = step if step <= context else horizon
+    return max(context - context % step, min(context, horizon))
 
 
 def _panel(path: Path, columns: dict[str, Any]) -> Panel:
