@@ -25,8 +25,14 @@ SETTINGS = {
 }  # fmt: skip
 
 
+OF_NUMBERS = ("adding", "sine", "sawtooth")
+"""Tasks whose sequences are numbers, which are read as they are."""
+
+
 def configure(lab, data, **sections):
     merged = {k: v | sections.get(k, {}) if isinstance(v, dict) else v for k, v in SETTINGS.items()}
+    if data.get("kind") == "series" or data.get("task") in OF_NUMBERS:
+        merged["model"] = {k: v for k, v in merged["model"].items() if k != "embedding_size"}
     (lab.folder / "config.yaml").write_text(yaml.safe_dump(merged | {"data": data}))
 
 

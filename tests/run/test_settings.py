@@ -344,6 +344,7 @@ def words_of(form: str, seed: int) -> list[str]:
     """One to four settings of a kind with a value that its schema takes."""
     draw = random.Random(f"{form} {seed}")
     own = [setting for each, setting in ALL if each == form and setting not in NOT_READ]
+    own = [setting for setting in own if others(form, setting)]
     chosen = draw.sample(own, k=draw.randint(1, 4))
     return [f"{setting}={json.dumps(draw.choice(others(form, setting)))}" for setting in chosen]
 
