@@ -12,7 +12,7 @@ FLAGS = {
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
         *("--stop", "--clamp", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot"),
-        *("--trust", "--json"),
+        *("--series", "--trust", "--json"),
     ],
     "eval": [
         *(
@@ -25,7 +25,7 @@ FLAGS = {
             "--dynamic-rate",
             "--mix",
         ),
-        *("--temperature", "--length", "--trust", "--json"),
+        *("--temperature", "--origins", "--output", "-o", "--length", "--trust", "--json"),
     ],
     "export": ["run", "file", "--trust", "--json"],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
@@ -54,7 +54,7 @@ FLAGS = {
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
-    "init": ["file", "--output", "-o", "--recipe", "--horizon", "--minutes"],
+    "init": ["file", "--output", "-o", "--recipe", "--minutes", "--horizon"],
 }
 TOPICS = {
     "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.scaling import Scaler
     from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
+    from lstmcli.kinds.series.windows import Windows
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +37,7 @@ class SeriesRun(TrainedRun):
 
         path = self.checkpoint / "series.json"
         levels = len(self.config.forecast.quantiles)
-        return check_document(read_json(path), path, self.config.data.horizon, levels)
+        return check_document(self.file(path.name), path, self.config.data.horizon, levels)
 
     @property
     def is_portfolio(self) -> bool:
@@ -125,12 +125,12 @@ class SeriesRun(TrainedRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.series.table.panel import prepare_series
 
+        _ = self.began_in
         try:
             data = prepare_series(self.config.data)
         except DataError as error:
             raise DataError(error.message, "give the table with --data FILE or --input FILE") from error
-        manifest = read_json(self.directory.manifest_path)
-        if manifest.get("data_fingerprint") != data.fingerprint:
+        if self.record["data_fingerprint"] != data.fingerprint:
             notice("the data have changed since this run was trained")
         return data
 
@@ -155,9 +155,16 @@ class SeriesRun(TrainedRun):
         by: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         protocol: str | None = None,
+        origins: int | None = None,
+        output: Path | None = None,
     ) -> SeriesReport | GiftReport:
         """Errors and intervals on a split, beside baselines; `data`: all windows of another table.
-        `protocol`: windows or gift; None: the config's."""
+
+        Args:
+            protocol: windows or gift; None: the config's.
+            origins: only the last so many of each series, a horizon apart or nearer; None: all.
+            output: every forecast at every origin goes there, as .csv or .parquet.
+        """
         import numpy as np
         import torch
 
@@ -178,7 +185,9 @@ class SeriesRun(TrainedRun):
             lengths = panel.lengths
             first = np.minimum(lengths, context)
             windows = Windows(panel, first, lengths, context, horizon, stride)
-            return report_on_series(self.forecaster(panel), windows, None, _name(data), by, on_progress)
+            forecaster = self.forecaster(panel)
+            windows = _backtest(forecaster, windows, origins, output)
+            return report_on_series(forecaster, windows, None, _name(data), by, on_progress)
         if split not in ("train", "val", "test"):
             raise UsageError(f"no split {split!r}", "there are train, val and test")
         own = self.data()
@@ -190,6 +199,7 @@ class SeriesRun(TrainedRun):
         # MASE divides by the errors of all that lies before a split, as the M4 competition does.
         before = own.val_end if split == "test" else own.val_begin
         forecaster = self.forecaster(own.panel, self._honest(split))
+        windows = _backtest(forecaster, windows, origins, output)
         return report_on_series(forecaster, windows, before, split, by, on_progress)
 
     def _honest(self, split: str) -> bool:
@@ -208,6 +218,16 @@ class SeriesRun(TrainedRun):
         from lstmcli.kinds.series.forecast import make_forecast
 
         return make_forecast(self.forecaster(self.panel(data)), horizon, samples, seed)
+
+
+def _backtest(forecaster: Forecaster, windows: Windows, origins: int | None, output: Path | None) -> Windows:
+    """The windows of the last origins, each forecast written where that is asked for."""
+    from lstmcli.kinds.series.backtest import last_origins, write_origins
+
+    chosen = windows if origins is None else last_origins(windows, origins)
+    if output is not None and len(chosen):
+        write_origins(output, forecaster, chosen)
+    return chosen
 
 
 def _as_polars(frame: Any) -> Any:

@@ -51,18 +51,12 @@ class TextStep(nn.Module):
 
     def forward(self, ids: Tensor, state: list[Tensor]) -> list[Tensor]:
         """ids (B,) and each state (B, H) -> logits (B, V; of a mixture log-probabilities) and each state."""
-        stack = self.model.layers
         given = iter(state)
-        after: list[Tensor] = []
+        layers = self.model.layers.layers
+        old = tuple(tuple(next(given) for _ in layer.cell.state) for layer in layers)
         x = functional.embedding(ids, self.model.embedding.weight)
-        summed: Tensor | None = None
-        for number, layer in enumerate(stack.layers):
-            outputs, new, _ = layer.step(x, tuple(next(given) for _ in layer.cell.state))
-            x = stack.add(outputs, x) if number else outputs
-            if stack.settings.sum_outputs:
-                summed = x if summed is None else summed + x
-            after += new
-        return [self.model.logits(x if summed is None else summed), *after]
+        read, new, _ = self.model.layers.step(x, old)
+        return [self.model.logits(read), *(s for layer in new for s in layer)]
 
 
 def state_names(model: TextModel) -> list[str]:

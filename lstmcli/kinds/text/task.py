@@ -14,19 +14,22 @@ import torch
 from torch import Tensor
 
 from lstmcli.config.schema import Config
+from lstmcli.core.errors import RunError
 from lstmcli.core.notices import notice
 from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState, detach, reset_streams
 from lstmcli.kinds.text.batches import StreamBatches
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.evaluate import Score as TextScore
 from lstmcli.kinds.text.evaluate import evaluate_text
+from lstmcli.kinds.text.generate import GenerateOptions, generate
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import Penalties, TextModel, text_parameters
-from lstmcli.kinds.text.sample import sample_text
-from lstmcli.kinds.text.settings import TextConfig
+from lstmcli.kinds.text.settings import TextConfig, TextEvaluation
 from lstmcli.kinds.text.source import prepare_text
+from lstmcli.kinds.text.vocabulary import Vocabulary
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
 from lstmcli.run.task import Measured, Score
@@ -117,6 +120,10 @@ class TextTask:
 
     def loss_values(self, loss: float) -> dict[str, float]:
         return {"train/loss": loss, "train/bpc": loss / LN2}
+
+    def judged(self) -> str:
+        most, symbols = self.config.evaluation.max_tokens, 0 if self.data.val is None else len(self.data.val)
+        return f"the first {most:,} of {symbols:,} symbols" if most is not None and most < symbols else ""
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         settings = self.config.evaluation
@@ -211,3 +218,16 @@ def describe_model(config: Config, model: Any) -> str:
     sizes = config.model.sizes
     widths = str(sizes[0]) if len(set(sizes)) == 1 else "-".join(str(size) for size in sizes)
     return f"{len(sizes)} x {widths} {config.model.cell}, {model.parameter_count():,} parameters"
+
+
+def sample_text(model: TextModel, vocabulary: Vocabulary, settings: TextEvaluation, seed: int) -> str:
+    """`sample_length` symbols from an empty prompt; nothing if the model's outputs are not numbers:
+    a sample must not be what ends a run."""
+    options = GenerateOptions(
+        length=settings.sample_length, temperature=settings.sample_temperature, seed=seed
+    )
+    try:
+        with np.errstate(all="ignore"):
+            return generate(decoder_of_model(model), vocabulary, "", options)[0].text
+    except RunError:
+        return ""
