@@ -490,6 +490,42 @@ def test_what_happens_in_the_validation_part_changes_no_weight(series_lab):
         assert np.array_equal(after[1][name], value), name
 
 
+def test_a_backtest_has_every_forecast_at_its_origins(done):
+    """The last origins, a horizon apart; each forecast is the one that is made of a table that ends there."""
+    scored = done.lstm("eval", "whole", "--origins", 3, "--output", "rows.csv", "--json")
+    assert scored.code == 0 and scored.json["windows"] == 2 * 3
+    rows = rows_of((done.folder / "rows.csv").read_text())
+    assert list(rows[0])[:6] == ["group", "target", "origin", "time", "step", "actual"]
+    assert len(rows) == 2 * 3 * HORIZON
+    error = [abs(float(row["actual"]) - float(row["q0.5"])) for row in rows]
+    assert np.mean(error) == pytest.approx(scored.json["mae"])
+    for back in (3, 2, 1):
+        origin = STEPS - back * HORIZON
+        write(done, values()[:origin], "until.csv")
+        made = rows_of(done.lstm("generate", "whole", "--input", "until.csv").out)
+        start = str(START + timedelta(hours=origin))
+        mine = [row for row in rows if row["origin"] == start]
+        assert [(r["target"], r["time"], r["step"]) for r in mine] == [
+            (r["target"], r["time"], r["step"]) for r in made
+        ]
+        for row, other in zip(mine, made, strict=True):
+            assert float(row["mean"]) == pytest.approx(float(other["mean"]), rel=1e-5)
+    assert done.lstm("eval", "whole", "--output", "rows.txt").code == 2
+
+
+def test_one_series_is_drawn(done):
+    assert done.lstm("generate", "whole", "--plot", "p.svg", "--series", "nobody").code == 2
+    assert done.lstm("generate", "whole", "--series", "a").code == 2
+    write(done, values(), "long.csv")
+    lines = [f"{k},{name},{v}" for name, v in (("x", 1.0), ("y", 9.0)) for k in range(60)]
+    (done.folder / "long.csv").write_text("t,name,v\n" + "\n".join(lines) + "\n")
+    words = ["data.path=long.csv", "data.time=t", "data.group=name", "data.target=v", "train.max_steps=2"]
+    done.train("long", *words)
+    assert done.lstm("generate", "long", "--plot", "p.svg", "--series", "y").code == 0
+    drawn = (done.folder / "p.svg").read_text()
+    assert "y v" in drawn and "x v" not in drawn
+
+
 def test_steps_that_calibrate_are_neither_learned_from_nor_chosen_on(series_lab):
     """Changed where no context of validation reaches, they change the calibration and nothing else."""
     word = "data.calibration_length=48"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.core.errors import DataError
+from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.notices import notice
 from lstmcli.core.tables import to_csv, write_rows
 from lstmcli.kinds.series.evaluate import forecast_panel, in_batches
@@ -33,24 +34,16 @@ class Forecast:
     samples: Floats | None  # (n, S, H, C)
 
     def columns(self) -> list[str]:
-        names = ["group", "target", "time", "step", *self._middles()]
+        names = ["group", "target", "time", "step", *middles(self.forecaster, self.prediction)]
         if self.prediction.quantiles is not None:
             names += [f"q{level:g}" for level in self.forecaster.levels]
         if self.samples is not None:
             names += [f"sample{k}" for k in range(1, len(self.samples) + 1)]
         return names
 
-    def _middles(self) -> dict[str, Floats]:
-        """The columns of one number: the mean, and the median where no quantile says it."""
-        found = {} if self.prediction.mean is None else {"mean": self.prediction.mean}
-        of_quantiles = self.forecaster.model.head.name == "quantile" and 0.5 in self.forecaster.levels
-        if self.forecaster.point == "median" and not of_quantiles:
-            found["median"] = self.prediction.point
-        return found
-
     def rows(self) -> Iterator[list[Any]]:
         """One row per series, channel and step, in long format."""
-        panel, middles = self.forecaster.panel, list(self._middles().values())
+        panel, columns = self.forecaster.panel, list(middles(self.forecaster, self.prediction).values())
         horizon = self.prediction.point.shape[1]
         for s, name in enumerate(panel.names):
             times = self._labels(s, horizon)
@@ -61,12 +54,12 @@ class Forecast:
                         target,
                         times[step],
                         step + 1,
-                        *(_number(values[s, step, c]) for values in middles),
+                        *(number(values[s, step, c]) for values in columns),
                     ]
                     if self.prediction.quantiles is not None:
-                        row += [_number(q) for q in self.prediction.quantiles[s, step, c]]
+                        row += [number(q) for q in self.prediction.quantiles[s, step, c]]
                     if self.samples is not None:
-                        row += [_number(value) for value in self.samples[:, s, step, c]]
+                        row += [number(value) for value in self.samples[:, s, step, c]]
                     yield row
 
     def _labels(self, series: int, horizon: int) -> list[Any]:
@@ -82,17 +75,34 @@ class Forecast:
         """As CSV or Parquet, as the name ends; whole or not at all."""
         write_rows(path, self.columns(), self.rows())
 
-    def panels(self, most: int = LARGEST) -> list[ForecastPanel]:
-        """The first few series and channels, ready to be drawn."""
+    def panels(self, most: int = LARGEST, series: str | None = None) -> list[ForecastPanel]:
+        """The first few series and channels, or those of one series, ready to be drawn.
+
+        UsageError: there is no such series.
+        """
         found = []
-        channels = len(self.forecaster.panel.targets)
-        for k in range(min(most, channels * len(self.ends))):
+        channels, names = len(self.forecaster.panel.targets), self.forecaster.panel.names
+        if series is not None and series not in names:
+            near = ", ".join(difflib.get_close_matches(series, names, n=3) or names[:5])
+            raise UsageError(f"there is no series {series!r}", f"such as {near}")
+        first = 0 if series is None else channels * names.index(series)
+        last = channels * len(self.ends) if series is None else first + channels
+        for k in range(first, min(first + most, last)):
             s, c = divmod(k, channels)
             samples = None if self.samples is None else self.samples[:, s, :, c]
             found.append(
                 forecast_panel(self.forecaster, s, int(self.ends[s]), c, self.prediction, s, samples=samples)
             )
         return found
+
+
+def middles(forecaster: Forecaster, prediction: Prediction) -> dict[str, Floats]:
+    """The columns of one number: the mean, and the median where no quantile says it."""
+    found = {} if prediction.mean is None else {"mean": prediction.mean}
+    of_quantiles = forecaster.model.head.name == "quantile" and 0.5 in forecaster.levels
+    if forecaster.point == "median" and not of_quantiles:
+        found["median"] = prediction.point
+    return found
 
 
 def make_forecast(forecaster: Forecaster, horizon: int | None, samples: int, seed: int) -> Forecast:
@@ -218,6 +228,7 @@ def _extended(forecaster: Forecaster, ends: Places, values: Floats) -> Forecaste
     return forecaster.over(new, np.arange(len(ends)), ends)  # scaled by what was observed, not by forecasts
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """As a cell; None where it is not finite."""
     number = float(value)
     return number if np.isfinite(number) else None

@@ -34,6 +34,12 @@ class SeriesTable(Files):
     time: str | list[str] | None = None
     """The column of times (dates, timestamps or whole numbers), or several that make a time,
     such as [year, month, day, hour]. Timestamps with an offset are read as UTC."""
+    time_format: str | None = None
+    """How the texts of `time` are written, in the codes of strftime, such as %d.%m.%y %H:%M; or excel (days
+    since 1899-12-30). null: found from all of them."""
+    duplicates: Literal["error", "mean", "sum", "last"] = "error"
+    """Several rows of one time and series: an error that names two of them, or their targets are joined (all
+    else is of the last one)."""
     dayfirst: bool | None = None
     """Whether 01/02/2020 is the first of February; null: found from all times of the column, and an
     error where both would fit."""
