@@ -33,10 +33,10 @@ def test_generate_measures_both_sides():
 def test_intervals_are_measured_on_series_of_every_kind(monkeypatch, tmp_path):
     """Each is proposed for, trained, and counted on steps that it has not seen."""
     from lstmcli.benchmark import intervals
-    from lstmcli.cli.init import propose_table
+    from lstmcli.kinds.series.proposal import series_config
 
     told = []
-    result = intervals.bench_intervals(propose_table, 1, 2, lambda *of: told.append(of))
+    result = intervals.bench_intervals(series_config, 1, 2, lambda *of: told.append(of))
     assert set(result["kinds"]) == set(intervals.KINDS) == {kind for kind, _, _ in told}
     for found in result["kinds"].values():
         assert 0.0 <= found["coverage"] <= 1.0 and found["nominal"] == 0.9 and found["width"] > 0.0

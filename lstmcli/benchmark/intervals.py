@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lstmcli.config.load import parse_config
 from lstmcli.config.yaml_reader import read_yaml
+from lstmcli.kinds.series.report import SeriesReport
 from lstmcli.kinds.series.trained import SeriesRun
 from lstmcli.run.execute import Job, execute
 from lstmcli.run.telemetry.console import Console
@@ -146,4 +147,6 @@ def _measured(
         job = Job(config, root=Path(folder) / "runs")
         run = load(execute(job, [], Console(quiet=True)).run.path)
         assert isinstance(run, SeriesRun)  # as the config says
-        return run.evaluate().metrics
+        report = run.evaluate(protocol="windows")
+        assert isinstance(report, SeriesReport)
+        return report.metrics

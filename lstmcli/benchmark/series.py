@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.benchmark.compare import in_turn, machine
-from lstmcli.config.schema import Model, Train
+from lstmcli.config.schema import Model
 from lstmcli.engine.hardware import choose_hardware, choose_path, set_path
-from lstmcli.kinds.series.settings import Forecast, SeriesConfig, SeriesTable
+from lstmcli.kinds.series.settings import Forecast, SeriesConfig, SeriesTable, SeriesTrain
 from lstmcli.kinds.series.task import SeriesTask
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.state import Progress, TrainState
@@ -97,7 +97,7 @@ def _config(path: Path) -> SeriesConfig:
         ),
         model=Model(hidden_size=HIDDEN, num_layers=1),
         forecast=Forecast(scaling="none", patch_length=PATCH),
-        train=Train(batch_size=BATCH, max_minutes=60.0),
+        train=SeriesTrain(batch_size=BATCH, max_minutes=60.0),
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from lstmcli.core.errors import ConfigError, DataError, LstmError, ResourceError, UsageError
 from lstmcli.core.output import print_line
+from lstmcli.core.yaml_words import quoted
 
 if TYPE_CHECKING:
     from lstmcli.kinds.files.reading import Form
@@ -37,6 +37,12 @@ def command(
             "--recipe", metavar="NAME", help="Copy a shipped recipe instead, with its small series."
         ),
     ] = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", min=1, help="Tables: steps to forecast; default by the unit.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.05, help="What training may take; default by size.")
+    ] = None,
 ) -> None:
     """Write a config that fits a text, or a table of time series (CSV, TSV, Parquet).
 
@@ -44,12 +50,14 @@ def command(
     Examples:
       lstm init novel.txt
       lstm init novel.txt -o configs/novel.yaml
-      lstm init sales.csv
+      lstm init sales.csv --horizon 28 --minutes 5
       lstm init --recipe co2
     """
     if (file is None) == (recipe is None):
         raise UsageError("give a FILE to write a config for, or --recipe NAME", "lstm init sales.csv")
     if file is None:
+        if horizon is not None or minutes is not None:
+            raise UsageError("--horizon and --minutes go with a FILE: a recipe is copied as it is")
         _copy_recipe(str(recipe), output)
         return
     if file.suffix.lower() in SHEETS:
@@ -60,7 +68,14 @@ def command(
         raise DataError(f"{file} is empty")
     target = output or Path(f"{file.stem}.yaml")
     _refuse_existing(target)
-    _write(target, propose_table(file) if _is_table(file) else propose(file))
+    if _is_table(file):
+        from lstmcli.kinds.series.proposal import series_config
+
+        _write(target, series_config(file, horizon, minutes))
+        return
+    if horizon is not None:
+        raise UsageError(f"--horizon is for tables, and {file} is read as text")
+    _write(target, propose(file, minutes))
 
 
 def _copy_recipe(name: str, output: Path | None) -> None:
@@ -106,7 +121,7 @@ def _is_table(file: Path) -> bool:
     )
 
 
-def propose(file: Path) -> str:
+def propose(file: Path, minutes: float | None = None) -> str:
     """A config for the text, sized by how much there is to learn from."""
     size = file.stat().st_size
     found = _look(file)
@@ -115,12 +130,12 @@ def propose(file: Path) -> str:
         print_line(said)
     embedding, hidden, layers, dropout = _sizes(symbols, vocabulary)
     streams, window = _window(symbols)
-    minutes = 2 if symbols < 200_000 else 10
+    minutes = minutes or (2 if symbols < 200_000 else 10)
     proposed = f"""\
-# A character-level LSTM for {_quoted(file.name)} ({size:,} bytes, {symbols:,} symbols).
+# A character-level LSTM for {quoted(file.name)} ({size:,} bytes, {symbols:,} symbols).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.
 data:
-  path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
+  path: {quoted(str(file.absolute() if str(file).startswith("~") else file))}
 {found.setting}  splits: [0.9, 0.1]        # the last tenth measures how good the model is
 model:
   cell: lstm
@@ -131,7 +146,7 @@ model:
 train:
   batch_size: {streams}            # streams read side by side
   sequence_length: {window}       # symbols that a gradient reaches back
-  max_minutes: {minutes}            # or max_epochs, max_steps
+  max_minutes: {minutes:g}            # or max_epochs, max_steps
   optimizer: Muon           # AdamW takes less time for a step and needs many more
   optimizer_options: {{ns_steps: 3, betas: [0.9, 0.99]}}
   learning_rate: 0.01       # for AdamW 0.004
@@ -170,67 +185,6 @@ def _rehearse(proposed: str, file: Path) -> None:
             raise DataError(
                 f"{file}: no model can learn from this text: {error.message}", error.hint
             ) from None
-
-
-def propose_table(file: Path) -> str:
-    """A config for the series in the table. DataError, UsageError: it cannot be read, or not as series."""
-    from lstmcli.kinds.series.propose import propose_series
-
-    found = propose_series(file)
-    several = f"{found.series:,} series of about" if found.series > 1 else "one series of"
-    hidden, batch, minutes = _series_sizes(found.cells)
-    normalization = "mean-abs" if found.positive and found.series > 1 else "last"
-    columns = "".join(
-        f"  {name}: {_escaped(json.dumps(v, ensure_ascii=False))}\n" for name, v in found.columns.items()
-    )
-    left = (
-        f"# Not read: {_escaped(json.dumps(found.left_out, ensure_ascii=False))}\n" if found.left_out else ""
-    )
-    split = "  splits: [0.7, 0.1, 0.2]   # shares of each series: training, validation, test\n"
-    if not found.splits:
-        split = f"  val_length: {found.horizon:<12} # the steps of each series before the last ...\n"
-        split += f"  test_length: {found.horizon:<11} # ... which are the test\n"
-    if found.calibration:
-        split += (
-            f"  calibration_length: {found.calibration:<4} # training steps that only calibrate intervals\n"
-        )
-    return f"""\
-# An LSTM that forecasts {_quoted(file.name)} ({several} {found.steps:,} steps).
-# Written by `lstm init`; every setting is explained by `lstm validate --schema`.
-# Look at the columns: `known` are those you know ahead, `past` those you do not.
-{left}data:
-  kind: series
-  path: {_quoted(str(file.absolute() if str(file).startswith("~") else file))}
-{columns}  context_length: {found.context:<8} # steps that are read before a forecast
-  horizon: {found.horizon:<15} # steps that are forecast
-{split}forecast:
-  normalization: {normalization:<9} # each window by its own context
-  patch_length: {found.patch:<10} # steps that make one input of the recurrence
-  loss: quantile
-  quantiles: [0.05, 0.5, 0.95]
-model:
-  hidden_size: {hidden}
-  num_layers: 1
-  dropout: 0.1
-train:
-  batch_size: {batch}           # windows
-  max_minutes: {minutes}            # or max_epochs, max_steps
-  learning_rate: 0.002
-evaluation:
-  every: 250
-  max_windows: 2000         # while training; `lstm eval` takes all
-checkpoint:
-  every: 250
-"""
-
-
-def _series_sizes(cells: int) -> tuple[int, int, int]:
-    """Hidden units, windows per batch and minutes for so many observed values."""
-    if cells < 5_000:
-        return 64, 32, 1
-    if cells < 200_000:
-        return 128, 64, 3
-    return 256, 256, 10
 
 
 def _sizes(symbols: int, vocabulary: int) -> tuple[int, int, int, float]:
@@ -322,15 +276,3 @@ def _read(file: Path, form: Form, setting: str, told: list[str]) -> _Look:
             "  newlines: unix            # each line end is one line feed; keep leaves them as they are\n"
         )
     return _Look(symbols, len(distinct), setting, told)
-
-
-def _quoted(text: str) -> str:
-    """Text as YAML reads it back: plain where that is safe (`null` and `.5` are not text)."""
-    if re.fullmatch(r"[A-Za-z_/][\w./-]*\.[A-Za-z]+", text):
-        return text
-    return _escaped(json.dumps(text, ensure_ascii=False))
-
-
-def _escaped(text: str) -> str:
-    """JSON as YAML may hold it: what is not printable, such as U+2028, would end the line there."""
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -38,7 +38,7 @@ class RecurrentModel(nn.Module):
 
     def parameter_count(self) -> int:
         """Numbers that are learned; a shared matrix counts once."""
-        return sum(p.numel() for p in self.parameters())
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 class Stack(nn.ModuleList):

@@ -23,7 +23,7 @@ class Average:
 
     def __init__(self, model: nn.Module, train: Train):
         self._train = train
-        self._parameters = dict(model.named_parameters())
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._values = {name: p.detach().clone() for name, p in self._parameters.items()}
         self.count = 0  # steps in the mean
         self.losses: list[float] = []  # of all evaluations before averaging began, for nt-asgd

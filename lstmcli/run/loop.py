@@ -159,7 +159,7 @@ def _evaluate(session: Session, stop: StopSignals) -> bool:
         if score is None:
             return False
         numbers.evaluated_at, numbers.last_val_loss = numbers.step, score.loss
-        improved = _note_score(session, score.loss)
+        improved = _note_score(session, score.loss, score.final)
         for hook in session.hooks:
             stop.end(hook.on_evaluation(Evaluation(numbers.step, score.loss, score.values, improved)))
     return improved
@@ -172,16 +172,17 @@ def _same_score(session: Session, score: Score | None) -> Score | None:
     loss = math.nan if score is None else score.loss
     rows = session.ranks.exchange(float(score is None), loss)
     interrupted = any(row[0] for row in rows)
-    return None if interrupted or score is None else Score(rows[0][1], score.values)
+    return None if interrupted or score is None else score._replace(loss=rows[0][1])
 
 
-def _note_score(session: Session, loss: float) -> bool:
+def _note_score(session: Session, loss: float, final: bool) -> bool:
     numbers, train = session.state.progress, session.config.train
     if session.state.average is not None:
         session.state.average.evaluated(loss)
     if not math.isfinite(loss):
         notice(f"the validation loss is {loss} at step {numbers.step}; it is never the best")
-    improved = math.isfinite(loss) and (numbers.best_loss is None or loss < numbers.best_loss)
+    better = numbers.best_loss is None or loss < numbers.best_loss
+    improved = math.isfinite(loss) and (better or final)
     if improved:
         numbers.best_step, numbers.best_loss = numbers.step, loss
     numbers.stale_evaluations = 0 if improved else numbers.stale_evaluations + 1

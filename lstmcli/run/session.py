@@ -139,7 +139,9 @@ def assemble(
     task.place(hardware.device)
     task.model.products = hardware.products
     for stack in task.stacks():
-        set_path(stack, path)
+        # A stack of another cell than the first one's goes the nearest way that it knows.
+        known = stack.layers[0].known_paths
+        set_path(stack, path if path in known else known[0])
     return Parts(config, task, hardware, path, make_optimizer(train, task.model), ranks)
 
 
@@ -346,6 +348,12 @@ def set_run_state(session: Session, state: str) -> None:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
 
 
+def _plain(config: Config, section: str) -> dict[str, Any]:
+    """A section as plain values; none where there is no such section."""
+    found = getattr(config, section, None)
+    return {} if found is None else found.model_dump()
+
+
 def check_same_run(stored: Config, given: Config) -> None:
     """A config given beside --resume may change how it trains, not what it is. Where the data lie may
     change, too: their fingerprint is compared."""
@@ -354,8 +362,7 @@ def check_same_run(stored: Config, given: Config) -> None:
         for section in ("data", "model", "forecast")
         if hasattr(given, section)
         for key, value in getattr(given, section).model_dump().items()
-        if getattr(getattr(stored, section, None), key, None) != value
-        and f"{section}.{key}" not in WHERE_DATA_LIE
+        if _plain(stored, section).get(key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
     ]
     changed += [
         f"train.{key}"

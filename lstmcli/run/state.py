@@ -57,7 +57,8 @@ class TrainState:
         found = {f"model.{k}": v for k, v in _own_tensors(self.model).items()}
         if self.average is not None:
             found = {k.replace("model.", "raw.", 1): v for k, v in found.items()}
-            found |= {f"model.{k}": v for k, v in self.average.values.items()}
+            values = _own_tensors(self.model) | self.average.values
+            found |= {f"model.{k}": v for k, v in values.items()}
         found |= _optimizer_tensors(self.optimizer)
         for number, layer in enumerate(self.carried if carried is None else carried):
             found |= {f"carried.{number}.{k}": s for k, s in enumerate(layer)}

@@ -31,6 +31,7 @@ class Score(NamedTuple):
 
     loss: float
     values: dict[str, float]  # by tag
+    final: bool = False  # the run has come to what it offers in the end, whatever earlier losses were
 
 
 class Task(Protocol):

@@ -29,8 +29,18 @@ FLAGS = {
     ],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [
-        *("what", "--hidden", "--layers", "--batch", "--window", "--rounds", "--precision", "--path"),
-        *("--telemetry", "--series", "--steps", "--json"),
+        *(
+            "what",
+            "folder",
+            "--hidden",
+            "--layers",
+            "--batch",
+            "--window",
+            "--rounds",
+            "--precision",
+            "--path",
+        ),
+        *("--telemetry", "--seed", "--minutes", "--only", "--set", "--runs", "--series", "--steps", "--json"),
     ],
     "experiment": [
         *("words", "--seeds", "--jobs", "--run", "--out", "--resume", "--trust", "--quick", "--json"),
@@ -43,7 +53,7 @@ FLAGS = {
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
-    "init": ["file", "--output", "-o", "--recipe"],
+    "init": ["file", "--output", "-o", "--recipe", "--horizon", "--minutes"],
 }
 TOPICS = {
     "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],

@@ -72,6 +72,7 @@ class _Document(_Part):
     scaler: dict[str, Any]  # Scaler.from_json checks it
     calibration: list[list[float]] | None = None
     calibrated_on: _Basis | None = None
+    portfolio: dict[str, Any] | None = None  # its own readers check it
 
 
 def check_document(found: dict[str, Any], path: Path, horizon: int, levels: int) -> dict[str, Any]:

@@ -197,16 +197,7 @@ def _extended(forecaster: Forecaster, ends: Places, values: Floats) -> Forecaste
     new = replace(
         panel, values=joined, offsets=offsets, known=widened(panel.known, 0.0), past=widened(panel.past, 0.0)
     )
-    made = Forecaster(
-        forecaster.config,
-        forecaster.model,
-        new,
-        forecaster.scaler.at(np.arange(len(ends)), ends),  # of what was observed, not of the forecasts
-        forecaster.names,
-        forecaster.device,
-    )
-    made.calibration = forecaster.calibration
-    return made
+    return forecaster.over(new, np.arange(len(ends)), ends)  # scaled by what was observed, not by forecasts
 
 
 def _number(value: Any) -> float | None:

@@ -87,6 +87,13 @@ class Forecaster:
             ticks = np.arange(self._first_tick, last)
             self._calendar = panel.grid.calendar(ticks, self._calendar_names)
 
+    def over(self, panel: Panel, series: Places, origins: Places) -> Forecaster:
+        """The same over another panel of the same series, scaled by what was known at these origins."""
+        scaler = self.scaler.at(series, origins)
+        made = Forecaster(self.config, self.model, panel, scaler, self.names, self.device)
+        made.calibration = self.calibration
+        return made
+
     def _reach(self) -> int:
         """Steps before an origin that the model reads."""
         return self.context + self.model.lag
@@ -180,7 +187,8 @@ class Forecaster:
             # The point of such a model is its middle quantile, so it moves with it.
             middle = min(range(len(self.levels)), key=lambda k: abs(self.levels[k] - 0.5))
             point = quantiles[..., middle]
-        return self.restored(batch, prediction._replace(point=point, quantiles=quantiles))
+        found = self.restored(batch, prediction._replace(point=point, quantiles=quantiles))
+        return _whole(found) if self.config.forecast.whole_numbers else found
 
     def restored(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
         """The prediction in the table's own units."""
@@ -214,6 +222,12 @@ class Forecaster:
         own, rows = self.scaler.at(batch.series, batch.origins), np.arange(len(batch.series))
         each = [own.restore(self._by_window(p, batch.target.shape), rows) for p in paths]
         return np.stack(each)
+
+
+def _whole(found: Prediction) -> Prediction:
+    """Counts: quantiles are whole numbers; the point is, too, where it is one of them."""
+    quantiles = None if found.quantiles is None else np.maximum(np.round(found.quantiles), 0.0)
+    return found._replace(point=np.maximum(np.round(found.point), 0.0), quantiles=quantiles)
 
 
 def by_channel(rows: Rows) -> Rows:

@@ -116,22 +116,54 @@ def _count_loss(raw: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
 
 
 DRAWS = 400
-"""Samples behind each quantile of a distribution on whole numbers."""
+"""Samples behind each quantile of a distribution on large whole numbers."""
 AT_ONCE = 1 << 23
 """Most samples to hold."""
+COUNTED = 50.0
+"""The largest mean whose quantiles are found by counting up from 0."""
+MOST_COUNTED = 2000
 
 
-def _by_draws(raw: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
-    """Quantiles of the negative binomial by sampling, which has no inverse in closed form."""
+def _count_quantiles(raw: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+    """Quantiles of the negative binomial: the least count at which the distribution reaches the level. Where
+    the mean is large they are those of samples, always the same ones."""
     rows, scales = raw.reshape(-1, raw.shape[-1]), scale.expand(raw.shape[:-1]).reshape(-1)
+    distribution = _negative_binomial(rows.double(), scales.double())
+    found = rows.new_empty(len(rows), len(levels))
+    small = distribution.mean <= COUNTED
+    found[small] = _counted(rows[small].double(), scales[small].double(), levels).to(found)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found[~small] = _drawn(rows[~small], scales[~small], levels)
+    return (found / scales.unsqueeze(-1)).view(*raw.shape[:-1], len(levels))
+
+
+def _counted(rows: Tensor, scales: Tensor, levels: Sequence[float]) -> Tensor:
+    """(N, Q): P(k + 1) = P(k) · (k + size) / (k + 1) · p, summed up until the highest level is reached."""
+    distribution = _negative_binomial(rows, scales)
+    size, share = distribution.total_count, distribution.probs
+    chance = distribution.log_prob(torch.zeros_like(size)).exp()
+    below, q = chance.clone(), rows.new_tensor(levels)
+    found = rows.new_zeros(len(rows), len(levels))
+    for k in range(MOST_COUNTED):
+        beyond = below.unsqueeze(-1) < q
+        if not bool(beyond.any()):
+            break
+        found += beyond
+        chance = chance * (k + size) / (k + 1.0) * share
+        below = below + chance
+    return found
+
+
+def _drawn(rows: Tensor, scales: Tensor, levels: Sequence[float]) -> Tensor:
+    """(N, Q): by sampling."""
     q = rows.new_tensor(levels)
-    parts = []
+    parts = [rows.new_empty(0, len(levels))]
     for first in range(0, len(rows), AT_ONCE // DRAWS):
         chunk = slice(first, first + AT_ONCE // DRAWS)
-        each = scales[chunk]
-        samples = _negative_binomial(rows[chunk], each).sample((DRAWS,))
-        parts.append(torch.quantile(samples, q, dim=0).T / each.unsqueeze(-1))
-    return torch.cat(parts).view(*raw.shape[:-1], len(levels))
+        samples = _negative_binomial(rows[chunk], scales[chunk]).sample((DRAWS,))
+        parts.append(torch.quantile(samples, q, dim=0).T)
+    return torch.cat(parts)
 
 
 @lru_cache(maxsize=8)
@@ -197,7 +229,7 @@ HEADS = {
         2,
         _count_loss,
         lambda raw, scale: _positive(raw[..., 0]),
-        _by_draws,
+        _count_quantiles,
         lambda raw, scale: _negative_binomial(raw, scale).sample() / scale,
     ),
 }

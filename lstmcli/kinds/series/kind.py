@@ -47,6 +47,10 @@ class SeriesKind(Kind["SeriesConfig"]):
     options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
 
     def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
+        if config.forecast.members == "auto":
+            from lstmcli.kinds.series.portfolio_task import PortfolioTask
+
+            return PortfolioTask(config, on_progress, ranks)
         from lstmcli.kinds.series.task import SeriesTask
 
         return SeriesTask(config, on_progress, ranks)

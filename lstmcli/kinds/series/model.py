@@ -49,7 +49,9 @@ class SeriesModel(RecurrentModel):
         self.context, self.horizon = config.data.context_length, config.data.horizon
         self.lag = max(config.forecast.lags, default=0)
         self.head = find_head(config.forecast.loss, config.forecast.quantiles)
-        self.networks = [SeriesNetwork(config, shape, self.head) for _ in range(config.forecast.members)]
+        members = config.forecast.members
+        assert members != "auto"  # a portfolio's are apart
+        self.networks = [SeriesNetwork(config, shape, self.head) for _ in range(members)]
         self.members = nn.ModuleList(self.networks)
 
     @property
@@ -391,4 +393,5 @@ def series_parameters(config: SeriesConfig, shape: SeriesShape) -> int:
     ahead = config.data.horizon if settings.decoder == "direct" else settings.patch_length
     top = model.sizes[-1] * ahead * shape.channels
     names = shape.channel_ids * settings.channel_embedding + shape.series_ids * settings.series_embedding
-    return settings.members * (layer_parameters(model) + bottom + top + names)
+    members = settings.members if isinstance(settings.members, int) else 1
+    return members * (layer_parameters(model) + bottom + top + names)

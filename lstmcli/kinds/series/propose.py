@@ -13,6 +13,7 @@ import numpy as np
 
 from lstmcli.core.errors import DataError, UsageError
 from lstmcli.kinds.series.settings import SeriesTable
+from lstmcli.kinds.series.signs import Signs, read_signs
 from lstmcli.kinds.series.table.grid import find_week
 from lstmcli.kinds.series.table.panel import Panel, prepare_series, scanned
 from lstmcli.kinds.series.table.scan import Scan
@@ -22,6 +23,10 @@ from lstmcli.kinds.series.table.times import PARTS, are_times, parse_text, whole
 if TYPE_CHECKING:
     import polars as pl
 
+FEW, MANY = 10, 500
+"""Series of a table; fewer are validated at more origins."""
+ENOUGH = 200
+"""Windows of validation whose choice of weights leaves intervals honest."""
 FEW_DOUBLED = 0.2
 """So few rows that share their time with another are faults: of several series most rows do."""
 MOST_KEYS = 8
@@ -63,6 +68,17 @@ class Proposal:
     """Of the median series."""
     cells: int
     """Observed values of all targets."""
+    signs: Signs
+    """What the training part says."""
+    val_length: int
+    test: int
+    """Steps of the test where it is no share; 0: none."""
+    val_windows: int
+    """Of validation, at every origin."""
+    longest: int
+    """The most steps that a context can have."""
+    timed: bool
+    """The steps have times of their own, so there is a calendar."""
 
 
 @dataclass
@@ -71,7 +87,7 @@ class _Parts:
     left_out: list[str] = field(default_factory=list)
 
 
-def propose_series(path: Path) -> Proposal:
+def propose_series(path: Path, horizon: int | None = None, test: int | None = None) -> Proposal:
     """Columns by their contents and names, lengths by the frequency and the series' length.
 
     DataError: the table cannot be read. UsageError: it can, but it is not clear as what.
@@ -90,7 +106,16 @@ def propose_series(path: Path) -> Proposal:
             f"{path}: the series are too short to forecast: half of them have at most {steps} steps",
             "give a table with longer series, or write the config by hand (`lstm validate --schema`)",
         )
-    context, horizon = lengths_for(panel, steps)
+    context, horizon = lengths_for(panel, steps, horizon)
+    shares = test is None and steps // 10 >= max(10 * horizon, context)
+    held = horizon if test is None else test
+    body = int(0.8 * steps) if shares else steps - held
+    val = int(0.1 * steps) if shares else validation_for(body, horizon, len(panel.names))
+    ends = np.minimum(panel.lengths, np.maximum(panel.lengths - (steps - body) - val, 3))
+    signs = read_signs(panel, ends, horizon)
+    context = context_for(context, signs, body - val, horizon)
+    val_windows = max(1, val - horizon + 1) * len(panel.names) * len(panel.targets)
+    calibration = calibration_for(body, context, horizon) if val_windows < ENOUGH else 0
     observed = panel.values[~np.isnan(panel.values)]
     return Proposal(
         parts.columns,
@@ -98,13 +123,37 @@ def propose_series(path: Path) -> Proposal:
         context,
         horizon,
         patch_for(context, horizon),
-        calibration_for(steps, context, horizon),
-        steps // 10 >= max(10 * horizon, context),
+        calibration,
+        shares,
         bool((observed >= 0).all()),
         len(panel.names),
         steps,
         len(observed),
+        signs,
+        val,
+        held,
+        val_windows,
+        max(context, body - val - calibration - 2 * horizon),
+        panel.grid is not None and panel.grid.timed,
     )
+
+
+def validation_for(body: int, horizon: int, series: int) -> int:
+    """Steps at the end of what the test leaves that choose among models: several origins of one series, one
+    or two horizons of many, and never more than a fifth where that is more than the horizon."""
+    wanted = 10 * horizon if series < FEW else 2 * horizon if series < MANY else horizon
+    long = body // 10 if series == 1 else 0
+    return max(horizon, min(max(wanted, long), body // 5))
+
+
+def context_for(usual: int, signs: Signs, training: int, horizon: int) -> int:
+    """Two seasons at least where one is subtracted, and never more than leaves windows to learn from. A short
+    series is read from its beginning: windows lack the left part of their context."""
+    season = signs.season.steps if signs.season is not None else 1
+    wanted = max(usual, 2 * season if season > 1 else 1)
+    room = max(training - 2 * horizon, training // 2, 1)
+    context = min(wanted, max(room, min(2 * season, training)))
+    return max(context - context % horizon, min(context, horizon))
 
 
 def _panel(path: Path, columns: dict[str, Any]) -> Panel:
@@ -123,15 +172,21 @@ def _panel(path: Path, columns: dict[str, Any]) -> Panel:
     return prepare_series(settings.model_copy(update={"frequency": week.name})).panel
 
 
-def lengths_for(panel: Panel, steps: int) -> tuple[int, int]:
-    """Context and horizon for the frequency, so short that training, validation and test fit in."""
+def lengths_for(panel: Panel, steps: int, wanted: int | None = None) -> tuple[int, int]:
+    """Context and horizon for the frequency, so short that training, validation and test fit in; the
+    horizon as it is `wanted`. UsageError: the series are too short for that one."""
     unit = "" if panel.grid is None else re.sub(r"\d", "", panel.grid.frequency.split(" ")[0])
     season = panel.season
     context, horizon = LENGTHS.get(unit, (96, 24))
     if unit in ("h", "m") and 1 < season <= 96:
         context, horizon = (7 if unit == "h" else 4) * season, season
-    horizon = max(1, min(horizon, steps // 8))
-    context = max(1, min(context, steps - 3 * horizon))
+    horizon = max(1, min(horizon, steps // 8)) if wanted is None else wanted
+    if steps < 2 * horizon + 2:
+        raise UsageError(
+            f"half of the series have at most {steps:,} steps, too few for a horizon of {horizon:,}",
+            f"choose a --horizon of {max(1, steps // 8):,} or less",
+        )
+    context = max(1, min(context, max(steps - 3 * horizon, (steps - 2 * horizon) // 2)))
     return max(context - context % horizon, min(context, horizon)), horizon
 
 
@@ -142,10 +197,10 @@ def calibration_for(steps: int, context: int, horizon: int) -> int:
     return fits if fits >= 2 * horizon and steps - fits - 2 * horizon >= context + 2 * horizon else 0
 
 
-def patch_for(context: int, horizon: int) -> int:
-    """The longest patch, of at most 24 steps, that divides both and leaves four in the context."""
+def patch_for(context: int, horizon: int, most: int = 24) -> int:
+    """The longest patch, of at most so many steps, that divides both and leaves four in the context."""
     common = math.gcd(context, horizon)
-    fits = [size for size in range(1, 25) if common % size == 0 and context // size >= 4]
+    fits = [size for size in range(1, most + 1) if common % size == 0 and context // size >= 4]
     return max(fits, default=1)
 
 

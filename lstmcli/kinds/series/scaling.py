@@ -15,6 +15,8 @@ from lstmcli.kinds.series.table.panel import Panel, SeriesData
 
 TRANSFORMS = ("none", "log", "log1p", "box-cox")
 LARGEST = 1e150  # whose square is still a number
+EDGE = 10.0
+"""Deviations below the mean at which a logarithm is cut off."""
 NAMED = 3
 """Outliers and series that a notice names."""
 Outlier = tuple[int, int, float]
@@ -180,6 +182,18 @@ class Scaler:
         scale = self.scale[series].reshape(len(series), 1, -1, *more)
         exponent = self.exponent.reshape(1, 1, -1, *more)
         return _undo(values * scale + center, self.transform, exponent)
+
+    def standard(self, values: Floats) -> Floats:
+        """What `restore` undoes: values (B, h, C, Q) in the table's own units, a row for each of these
+        figures, as a model sees them. What lies beyond a transform's reach goes to its edge."""
+        exponent = self.exponent.reshape(1, 1, -1, 1)
+        if self.transform == "log1p":
+            values = np.maximum(values, -1.0 + 1e-9)
+        elif self.transform != "none":  # far below what is typical, but a number
+            least = _undo(self.center - EDGE * self.scale, self.transform, self.exponent)
+            values = np.maximum(values, np.maximum(least, 1e-300)[:, None, :, None])
+        values = _apply(values, self.transform, exponent)
+        return (values - self.center[:, None, :, None]) / self.scale[:, None, :, None]
 
     def to_json(self) -> dict[str, Any]:
         names = ("transform", "exponent", "center", "scale", "deviation", "own", "outliers")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lstmcli.config.data import Files, known_encoding
-from lstmcli.config.schema import Config, Evaluation
+from lstmcli.config.schema import Config, Evaluation, Train
 from lstmcli.config.section import PositiveInt, Section
 
 MISSING = (
@@ -80,16 +80,49 @@ class SeriesTable(Files):
     _known = field_validator("encoding")(known_encoding)
 
 
+Transform = Literal["none", "log", "log1p", "box-cox"]
+Normalization = Literal["none", "last", "seasonal", "mean-abs", "standard"]
+Decoder = Literal["direct", "segments", "recursive"]
+Loss = Literal["mse", "mae", "huber", "quantile", "gaussian", "student-t", "negative-binomial"]
+
+
+class Member(Section):
+    """One model of a portfolio: what it has otherwise than `forecast`, `model` and `data` say."""
+
+    context_length: PositiveInt | None = None
+    """Steps that it reads before a forecast; null: `data.context_length`."""
+    transform: Transform | None = None
+    """Applied to its values; null: `forecast.transform`."""
+    normalization: Normalization | None = None
+    """Of each of its windows; null: `forecast.normalization`."""
+    season: PositiveInt | None = None
+    """Steps of the season that it subtracts; null: `forecast.season`."""
+    patch_length: PositiveInt | None = None
+    """Steps that make one input of its recurrence; null: `forecast.patch_length`."""
+    decoder: Decoder | None = None
+    """How its steps are decoded, direct or segments; null: `forecast.decoder`."""
+    loss: Loss | None = None
+    """What its head is trained for, quantiles or a distribution; null: `forecast.loss`."""
+    cell: str | None = None
+    """A built-in cell; null: `model.cell`."""
+    hidden_size: PositiveInt | None = None
+    """Its hidden units; null: `model.hidden_size`."""
+    num_layers: PositiveInt | None = None
+    """Its layers; null: `model.num_layers`."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Its dropout; null: `model.dropout`."""
+
+
 class Forecast(Section):
     """How windows of values go into the layers, and how forecasts come out."""
 
-    transform: Literal["none", "log", "log1p", "box-cox"] = "none"
+    transform: Transform = "none"
     """Applied to all target values before anything else, and undone in forecasts; box-cox fits its
     exponent on the training part."""
     scaling: Literal["none", "standard"] = "standard"
     """Z-scores of each series, or of each channel where there is one series, fitted on the training
     part."""
-    normalization: Literal["none", "last", "seasonal", "mean-abs", "standard"] = "last"
+    normalization: Normalization = "last"
     """Of each window by its own context, undone in the forecast: the last value is subtracted; or the
     seasonal shape at the level of the last season; or all is divided by the mean absolute value; or made
     zero-mean with unit deviation."""
@@ -109,19 +142,27 @@ class Forecast(Section):
     """Width of a learned vector per target; 0: none."""
     series_embedding: Annotated[int, Field(ge=0)] = 0
     """Width of a learned vector per series; 0: none. Series that training never saw get zeros."""
-    decoder: Literal["direct", "segments", "recursive"] = "direct"
+    decoder: Decoder = "direct"
     """`direct`: all steps from the final state; `segments`: each segment of `patch_length` steps from
     the final state and a vector for its place, in parallel (SegRNN; Lin et al. 2023); `recursive`: one
     patch after the other, each fed back (DeepAR where the loss is a distribution)."""
-    loss: Literal["mse", "mae", "huber", "quantile", "gaussian", "student-t", "negative-binomial"] = "mae"
+    loss: Loss = "mae"
     """What the head is trained for: a point, quantiles (pinball loss), or a distribution's
     likelihood."""
     quantiles: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default=[0.05, 0.5, 0.95], min_length=1)
     """Levels that a forecast reports, and that the loss `quantile` learns."""
     samples: PositiveInt = 100
     """Paths drawn where a forecast needs them (recursive decoding of distributions)."""
-    members: Annotated[int, Field(ge=1, le=64)] = 1
-    """Models that are trained side by side from different starts; the forecast is their mean."""
+    members: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """Models that are trained side by side from different starts; the forecast is their mean. `auto`: those
+    of `portfolio` take turns, the poorest on validation leave, and the best are blended with forecasts that
+    cost nothing, with weights for each part of the horizon that validation chooses (Caruana et al. 2004)."""
+    portfolio: list[Member] = Field(default=[], max_length=32)
+    """members auto: the models, each by what it has otherwise than this config; none: this one, and others
+    that subtract something else."""
+    whole_numbers: bool = False
+    """The values are counts: what is forecast is rounded to whole numbers from 0 on, as every quantile of a
+    count is one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Forecast:
@@ -130,9 +171,21 @@ class Forecast(Section):
         return self
 
 
+class SeriesTrain(Train):
+    """How the model learns. The first budget that is used up ends the run."""
+
+    refit: bool | Literal["validation"] = False
+    """forecast.members auto: with the second half of the steps, what validation chose is trained again on all
+    data, for `lstm generate`; validation: on all but the test, for `lstm eval`, too, which else keeps the
+    figure of the models before."""
+
+
 class SeriesEvaluation(Evaluation):
     """Validation while training."""
 
+    protocol: Literal["windows", "gift"] = "windows"
+    """What `lstm eval` scores: `windows`, every one of the split; `gift`, GIFT-Eval's: windows one horizon
+    apart at the end, MASE of the median and weighted quantile loss."""
     stride: PositiveInt = 1
     """Steps from one forecast's origin to the next."""
     max_windows: PositiveInt | None = None
@@ -147,6 +200,7 @@ class SeriesConfig(Config):
 
     data: SeriesTable
     forecast: Forecast = Forecast()
+    train: SeriesTrain = SeriesTrain()
     evaluation: SeriesEvaluation = SeriesEvaluation()
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lstmcli.core.errors import ConfigError
@@ -21,8 +23,14 @@ from lstmcli.kinds.series.document import check_document
 from lstmcli.kinds.series.evaluate import Evaluation, Scales, evaluate_series, forecast_panels, spread
 from lstmcli.kinds.series.forecaster import Forecaster, series_shape
 from lstmcli.kinds.series.inside import series_gradient_norms
-from lstmcli.kinds.series.model import SeriesModel, check_series_room, series_parameters
+from lstmcli.kinds.series.model import (
+    SeriesModel,
+    SeriesShape,
+    check_series_room,
+    series_parameters,
+)
 from lstmcli.kinds.series.normalise import Rows
+from lstmcli.kinds.series.portfolio import check_portfolio
 from lstmcli.kinds.series.scaling import Scaler
 from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
@@ -52,27 +60,22 @@ class SeriesTask:
     ):
         check_forecast(config)
         self.config, self.ranks = config, ranks
-        data, settings = config.data, config.forecast
+        data = config.data
         self.data = prepare_series(data, on_progress)
         self.fingerprint, self.summary = self.data.fingerprint, self.data.summary
         panel = self.data.panel
-        windows = training_windows(self.data, data.context_length, data.horizon)
         part = ranks.part_of(config.train.batch_size)
-        self.batches = SeriesBatches(windows, part, config.seed, ranks.rank, ranks.size)
+        self.batches = self._batches(config, self.data.train_end)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, settings.transform, settings.scaling, data.context_length)
+        self.scaler = Scaler.fit(self.data, *self._way, data.context_length)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
         # No later part may shape the model.
         missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
-        self.shape = series_shape(config, panel, missing)
-        numbers, steps = series_parameters(config, self.shape), data.context_length // settings.patch_length
-        check_training_room(config, numbers, part, steps, sum(config.model.sizes) * settings.members)
-        check_series_room(config)
-        self.model = SeriesModel(config, self.shape)
+        self._check_room(config, series_shape(config, panel, missing), part)
+        self._make(missing)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
-        self.forecaster = Forecaster(config, self.model, panel, self.scaler, panel.names)
         self.val = split_windows(
             self.data, "val", data.context_length, data.horizon, config.evaluation.stride
         )
@@ -84,6 +87,34 @@ class SeriesTask:
         self._pace = Pace(config)
         self._rows: Rows | None = None
         self._last: Evaluation | None = None
+
+    @property
+    def _way(self) -> tuple[str, str]:
+        """How values are transformed and scaled before all else."""
+        return self.config.forecast.transform, self.config.forecast.scaling
+
+    def _batches(self, config: SeriesConfig, ends: npt.NDArray[np.int64]) -> SeriesBatches:
+        """The windows that a model of this config learns from, which end at `ends` (S,)."""
+        data = config.data
+        data_until = replace(self.data, train_end=ends)
+        windows = training_windows(data_until, data.context_length, data.horizon)
+        part = self.ranks.part_of(config.train.batch_size)
+        return SeriesBatches(windows, part, config.seed, self.ranks.rank, self.ranks.size)
+
+    def _check_room(self, config: SeriesConfig, shape: SeriesShape, rows: int) -> None:
+        settings = config.forecast
+        members = settings.members if isinstance(settings.members, int) else 1
+        steps = config.data.context_length // settings.patch_length
+        width = sum(config.model.sizes) * members
+        check_training_room(config, series_parameters(config, shape), rows, steps, width)
+        check_series_room(config)
+
+    def _make(self, missing: bool) -> None:
+        """The model, and the forecaster that it makes of the table."""
+        panel = self.data.panel
+        self.shape = series_shape(self.config, panel, missing)
+        self.model = SeriesModel(self.config, self.shape)
+        self.forecaster = Forecaster(self.config, self.model, panel, self.scaler, panel.names)
 
     @cached_property
     def scales(self) -> Scales:
@@ -231,6 +262,7 @@ class SeriesTask:
 def check_forecast(config: SeriesConfig) -> None:
     """Settings that do not go with each other. ConfigError names them."""
     settings, data = config.forecast, config.data
+    check_portfolio(config)
     if data.context_length % settings.patch_length:
         raise ConfigError(
             f"data.context_length {data.context_length} is no multiple of forecast.patch_length "

@@ -16,8 +16,10 @@ from lstmcli.run.trained import TrainedRun
 if TYPE_CHECKING:
     from lstmcli.kinds.series.forecast import Forecast
     from lstmcli.kinds.series.forecaster import Forecaster
+    from lstmcli.kinds.series.gift import GiftReport
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.report import SeriesReport
+    from lstmcli.kinds.series.scaling import Scaler
     from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
 
@@ -36,11 +38,16 @@ class SeriesRun(TrainedRun):
         levels = len(self.config.forecast.quantiles)
         return check_document(read_json(path), path, self.config.data.horizon, levels)
 
+    @property
+    def is_portfolio(self) -> bool:
+        return self.config.forecast.members == "auto"
+
     @cached_property
     def model(self) -> SeriesModel:
         """The torch module, on the CPU, ready to forecast."""
         from lstmcli.engine.footprint import check_room
         from lstmcli.engine.hardware import path_for_one_use, set_path
+        from lstmcli.kinds.series.ensemble import Portfolio, member_shapes
         from lstmcli.kinds.series.model import SeriesModel, SeriesShape, series_parameters
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
@@ -51,26 +58,67 @@ class SeriesRun(TrainedRun):
             raise RunError(f"{self.checkpoint / 'series.json'} is damaged: {error}") from error
         check_room(series_parameters(self.config, shape))
         with cell_of_checkpoint(self.config.model.cell, self.checkpoint, notice):
-            model = SeriesModel(self.config, shape)
+            if self.is_portfolio:
+                shapes = member_shapes(self._document.get("portfolio"))
+                model: Any = Portfolio(self.config, shapes)
+            else:
+                model = SeriesModel(self.config, shape)
         load_model(model, tensors_of(self._snapshot, model))
         for stack in model.stacks:
             set_path(stack, path_for_one_use(stack))
-        return model.eval()
+        return model.eval()  # type: ignore[no-any-return]
 
-    def forecaster(self, panel: Panel) -> Forecaster:
-        """The model over the series of a panel; those that training knew keep their scaling."""
+    def forecaster(self, panel: Panel, honest: bool = False) -> Forecaster:
+        """The model over the series of a panel; those that training knew keep their scaling. `honest`: as it
+        was before it learned from all data (`train.refit`)."""
         from lstmcli.kinds.series.calibration import Calibration
         from lstmcli.kinds.series.forecaster import Forecaster
         from lstmcli.kinds.series.scaling import Scaler
 
-        scaler = Scaler.from_json(self._document["scaler"])
         names = [str(name) for name in self._document["meta"]["names"]]
-        fitted = scaler.for_panel(panel, names, self.config.forecast.scaling, self.config.data.context_length)
-        made = Forecaster(self.config, self.model, panel, fitted, names)
+
+        def fit(scaler: Scaler, config: SeriesConfig) -> Scaler:
+            return scaler.for_panel(panel, names, config.forecast.scaling, config.data.context_length)
+
+        scaler = Scaler.from_json(self._document["scaler"])
+        if self.is_portfolio:
+            made = self._ensemble(panel, scaler, names, fit, honest)
+        else:
+            fitted = fit(scaler, self.config)
+            made = Forecaster(self.config, self.model, panel, fitted, names)
         made.calibration = Calibration.from_json(
             self._document.get("calibration"), self._document.get("calibrated_on")
         )
         return made
+
+    def _ensemble(
+        self,
+        panel: Panel,
+        scaler: Scaler,
+        names: list[str],
+        fit: Callable[[Scaler, SeriesConfig], Scaler],
+        honest: bool,
+    ) -> Forecaster:
+        import numpy as np
+
+        from lstmcli.kinds.series.ensemble import BLENDED, Ensemble, Portfolio, member_scalers
+        from lstmcli.kinds.series.portfolio import Course
+
+        model: Any = self.model
+        assert isinstance(model, Portfolio)
+        found = self._document["portfolio"]
+        course = Course.from_json(found.get("course"), len(model.configs))
+        return Ensemble(
+            self.config,
+            model,
+            panel,
+            scaler.for_panel(panel, names, BLENDED[1], self.config.data.context_length),
+            names,
+            scalers=member_scalers(found, model.configs, fit),
+            spread=np.asarray(found["spread"], dtype=np.float64),
+            weights=np.asarray(course.weights) if course.weights else None,
+            part="refit" if course.stage == "refitted" and not honest else "kept",
+        )
 
     def data(self) -> SeriesData:
         """The run's own table, read again, and checked to be the same."""
@@ -99,8 +147,10 @@ class SeriesRun(TrainedRun):
         split: str = "test",
         by: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> SeriesReport:
-        """Errors and intervals on a split, beside baselines; `data`: all windows of another table."""
+        protocol: str | None = None,
+    ) -> SeriesReport | GiftReport:
+        """Errors and intervals on a split, beside baselines; `data`: all windows of another table.
+        `protocol`: windows or gift; None: the config's."""
         import numpy as np
         import torch
 
@@ -110,6 +160,12 @@ class SeriesRun(TrainedRun):
         context, horizon = self.config.data.context_length, self.config.data.horizon
         stride = self.config.evaluation.stride
         torch.manual_seed(0)  # some forecasts are drawn
+        if (protocol or self.config.evaluation.protocol) == "gift" and data is None and split == "test":
+            from lstmcli.kinds.series.gift import gift_report, gift_windows
+
+            own = self.data()
+            at = gift_windows(own, context, horizon)
+            return gift_report(self.forecaster(own.panel, self._honest(split)), at, on_progress)
         if data is not None:
             panel = self.panel(data)
             lengths = panel.lengths
@@ -126,7 +182,12 @@ class SeriesRun(TrainedRun):
         )
         # MASE divides by the errors of all that lies before a split, as the M4 competition does.
         before = own.val_end if split == "test" else own.val_begin
-        return report_on_series(self.forecaster(own.panel), windows, before, split, by, on_progress)
+        forecaster = self.forecaster(own.panel, self._honest(split))
+        return report_on_series(forecaster, windows, before, split, by, on_progress)
+
+    def _honest(self, split: str) -> bool:
+        """Whether a figure on this split must be that of the models before they learned from it."""
+        return split == "val" or self.config.train.refit is True
 
     def forecast(
         self, horizon: int | None = None, data: str | Path | None = None, samples: int = 0, seed: int = 0

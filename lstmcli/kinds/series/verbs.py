@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EVAL = (
     Option("--data", "another table", Path),
     Option("--split", "val, test or train; default test"),
+    Option("--protocol", "windows (every one of the split) or gift (GIFT-Eval's); default the config's"),
     Option("--by", "a row per step or per series"),
 )
 GENERATE = (
@@ -41,8 +42,12 @@ def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated
     """Every window of a split, or of another table."""
     if chosen["by"] not in (None, "step", "series"):
         raise UsageError(f"--by {chosen['by']}: there are step and series")
-    data, split = chosen["data"], chosen["split"] or "test"
-    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress))
+    data, split, protocol = chosen["data"], chosen["split"] or "test", chosen["protocol"]
+    if protocol not in (None, "windows", "gift"):
+        raise UsageError(f"no protocol {protocol!r}", "there are windows and gift")
+    if protocol == "gift" and (data or chosen["by"] or split != "test"):
+        raise UsageError("--protocol gift scores the run's own test split: no --data, --by or other --split")
+    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress, protocol))
 
 
 def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
