@@ -56,7 +56,7 @@ test-lowest:
 # Runs are killed at random moments, resumed, and compared with runs that were left alone.
 KILLS ?= 500
 torture: env
-	KILLS=$(KILLS) $(BIN)/python -m pytest -m torture tests/resume
+	KILLS=$(KILLS) $(BIN)/python -m pytest -m torture tests/resume tests/sweep
 
 # Every reader gets inputs that are nearly right; guided by coverage where atheris can be installed:
 # `make fuzz ENGINE=atheris TARGET=yaml` (one target at a time). What is found lands in build/fuzz.

@@ -96,7 +96,7 @@ class WarmProcess:
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 class Lab:

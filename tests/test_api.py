@@ -114,7 +114,7 @@ def test_evaluating_in_bf16_does_not_change_what_is_generated_afterwards(lab, mo
     before = run.decoder.step(np.array([3]), run.decoder.initial_state(1)).copy()
     assert run.evaluate().precision == "bf16"
     after = run.decoder.step(np.array([3]), run.decoder.initial_state(1))
-    assert np.array_equal(before, after) and run.model.products == torch.float32
+    assert np.array_equal(before, after) and run.model.product_dtype == torch.float32
 
 
 def test_a_model_with_shared_weights(lab, monkeypatch):

@@ -21,7 +21,7 @@ from lstmcli.config.schema import Evaluation, Telemetry
 from lstmcli.engine.hardware import Hardware, choose_hardware, choose_path, set_path, wait
 from lstmcli.engine.measures.gates import gate_statistics
 from lstmcli.engine.stack import StackState, detach
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Sampler
@@ -170,7 +170,7 @@ def our_model(
     model = TextModel(config.model, shape.vocabulary, cell)
     path = choose_path(config, model.layers.layers[0], model.parameter_count(), hardware)
     model.to(hardware.device)
-    model.products = hardware.products
+    model.product_dtype = hardware.product_dtype
     set_path(model.layers, path)
     return model, path
 

@@ -45,7 +45,7 @@ def bench_series(rounds: int) -> dict[str, Any]:
         hardware = choose_hardware("auto", "auto")
         chosen = choose_path(config, task.model.layers.layers[0], task.model.parameter_count(), hardware)
         task.place(hardware.device)
-        task.model.products = hardware.products
+        task.model.product_dtype = hardware.product_dtype
         for stack in task.stacks():
             set_path(stack, chosen)
         ours, plain = _train_ours(config, task), _train_plain(values, hardware.device)

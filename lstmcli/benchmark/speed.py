@@ -64,7 +64,7 @@ def _layer(cell_class: CellClass, hardware: Hardware) -> Layer:
 
 def _learn(layer: Layer, hardware: Hardware) -> Callable[[], None]:
     size = (STEPS, BATCH, HIDDEN)
-    x = torch.randn(size, device=hardware.device, dtype=hardware.products)
+    x = torch.randn(size, device=hardware.device, dtype=hardware.product_dtype)
     weights = torch.randn_like(x)
 
     def step() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ from types import ModuleType
 from lstmcli.cells.base import Cell, CellClass
 from lstmcli.core.errors import ConfigError
 from lstmcli.core.notices import notice
+from lstmcli.core.own_code import is_file, module_from_file
 
 BUILT_IN = {
     "lstm": "lstmcli.cells.zoo.lstm:LSTM",
@@ -59,7 +57,7 @@ def find_cell(name: str) -> CellClass:
         raise ConfigError(f"model.cell: there is no cell {name!r}", f"{hint}; or give FILE.py:Class")
     _announce(name, where)
     try:
-        module = _module_from_file(Path(where)) if _is_file(where) else _module(where)
+        module = module_from_file(Path(where), "model.cell") if is_file(where) else _module(where)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # the user's own code may raise anything at all
@@ -73,7 +71,7 @@ def find_cell(name: str) -> CellClass:
 def _announce(name: str, where: str) -> None:
     """Say whose code is about to run, unless it is the tool's own."""
     if not comes_with_the_tool(name):
-        notice(f"model.cell {name} runs the code of {Path(where).resolve() if _is_file(where) else where}")
+        notice(f"model.cell {name} runs the code of {Path(where).resolve() if is_file(where) else where}")
 
 
 @contextmanager
@@ -96,28 +94,11 @@ def comes_with_the_tool(name: str) -> bool:
     """Whether the code that `model.cell: name` runs is this package's own. That follows what is loaded: a
     module inside of the package, which is imported already, and never a file, whatever it is called."""
     where = BUILT_IN.get(name, name).rpartition(":")[0]
-    return not _is_file(where) and where.partition(".")[0] == __name__.partition(".")[0]
-
-
-def _is_file(where: str) -> bool:
-    return where.endswith(".py")
+    return not is_file(where) and where.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(name)
-
-
-def _module_from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError(f"model.cell: there is no file {path}", f"looked in {Path.cwd()}")
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"lstmcli_user_cell_{key}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"model.cell: {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _checked(name: str, named: object, module: ModuleType, class_name: str) -> CellClass:

@@ -28,8 +28,9 @@ from lstmcli.cli import (
     tune,
     validate,
 )
-from lstmcli.cli.inspect import gates, gradients, memory, units
+from lstmcli.cli.inspect import units, views
 from lstmcli.core.errors import LstmError
+from lstmcli.core.own_code import import_own_kinds
 from lstmcli.core.terminal import discard, make_console_expendable, sanitize, settle_console
 
 
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     _survive_any_locale()
     make_console_expendable()
     try:
+        if code := _exit_code(import_own_kinds):  # what a command can be asked for, the kinds say
+            sys.exit(code)
         app(args=arguments)
     finally:
         settle_console()
@@ -128,10 +131,10 @@ app = typer.Typer(
 for verb in (train, generate, eval, report, bench, experiment, tune, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
 app.add_typer(inspect.app, name="inspect")
-inspect.app.command(name="gates")(guarded(gates.command))
+inspect.app.command(name="gates")(guarded(views.gates))
 inspect.app.command(name="units")(guarded(units.command))
-inspect.app.command(name="gradients")(guarded(gradients.command))
-inspect.app.command(name="memory")(guarded(memory.command))
+inspect.app.command(name="gradients")(guarded(views.gradients))
+inspect.app.command(name="memory")(guarded(views.memory))
 
 
 def _print_version(wanted: bool) -> None:

@@ -31,7 +31,11 @@ def command(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=0, help="Trials side by side (default: cores / threads of a trial)."),
+        typer.Option(
+            "--jobs",
+            min=0,
+            help="Trials side by side (default: cores / threads of a trial); 0: in this process.",
+        ),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", help="Name of the directory under runs/.")] = None,
     out: Annotated[

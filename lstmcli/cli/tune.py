@@ -31,7 +31,7 @@ def command(
         float | None, typer.Option("--minutes", min=0.01, help="Budget of all trials; default 60.")
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Budget in trials.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trials side by side.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Trials side by side; 0: in this process.")] = 1,
     run: Annotated[str | None, typer.Option("--run", help="Name of the directory under runs/.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with a search.")
@@ -78,8 +78,8 @@ def _config(words: list[str]) -> tuple[str, Config]:
 def _test_rates(words: list[str], plot: Path | None, as_json: bool) -> None:
     from lstmcli.core.pictures import save_figure
     from lstmcli.core.tables import to_text
+    from lstmcli.inspect.rates import rate_test
     from lstmcli.run.telemetry.console import Console
-    from lstmcli.sweep.rates import rate_test
 
     _, config = _config(words)
     console = Console()

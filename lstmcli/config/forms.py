@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from lstmcli.config.schema import Config
 from lstmcli.config.section import Section
+from lstmcli.core.own_code import import_own_kinds
 
 _forms: list[str | type[Config]] = [
     "lstmcli.kinds.text.settings:TextConfig",
@@ -32,6 +33,7 @@ def add_form(form: type[Config]) -> None:
 
 def forms() -> list[type[Config]]:
     """All configs that there are."""
+    import_own_kinds()
     for number, found in enumerate(_forms):
         if isinstance(found, str):
             module, _, name = found.partition(":")

@@ -62,15 +62,22 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), of_
     where = find_recipe(path)
     reading = read_yaml(read_text(where))
     point_to_shipped(reading.value, where)
-    if of_run and isinstance(reading.value, dict):
-        for section, name in _foreign(reading.value):
-            del reading.value[section][name]
+    if of_run:
+        _drop_foreign(reading)
     return _build(reading, where, overrides)
 
 
 def parse_text(text: str, where: str) -> Config:
-    """The same for YAML that is in memory."""
-    return _build(read_yaml(text), where, ())
+    """The same for the YAML of a run that is in memory."""
+    reading = read_yaml(text)
+    _drop_foreign(reading)
+    return _build(reading, where, ())
+
+
+def _drop_foreign(reading: Reading) -> None:
+    if isinstance(reading.value, dict):
+        for section, name in _foreign(reading.value):
+            del reading.value[section][name]
 
 
 def parse_config(document: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
@@ -162,8 +169,9 @@ class _Report:
         """An error in the final values, shown where the value at fault was written."""
         for override in reversed(self.overrides):
             inside = path[: len(override.path)] == override.path
-            # An override can break what a section's settings must be to each other.
-            if inside or (kind == "value_error" and override.path[: len(path)] == path):
+            # An override can break what a section's settings must be to each other; of an error without a
+            # place, no override can be said to be at fault.
+            if inside or (kind == "value_error" and path and override.path[: len(path)] == path):
                 return self.override_error(override.word, text, path)
         self.file_error(path, text, self.reading.place(path, kind in _ABOUT_THE_KEY))
 

@@ -27,7 +27,7 @@ class Hardware:
     reason: str
 
     @property
-    def products(self) -> torch.dtype:
+    def product_dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
@@ -135,7 +135,7 @@ def choose_path(config: Config, first: Layer, parameters: int, hardware: Hardwar
     if missing := why_uncompiled(hardware.device):
         notice(f"{missing}: the LSTM is the library's; the engine would be up to 2.5 times faster")
         return "fused"
-    return "engine" if available(hardware.products) else "fused"
+    return "engine" if available(hardware.product_dtype) else "fused"
 
 
 def path_for_one_use(layers: Stack) -> str:

@@ -21,7 +21,7 @@ class RecurrentModel(nn.Module):
 
     layers: Stack
     """The stack; where a model has several, the one that stands for all where one is looked at."""
-    products: torch.dtype
+    product_dtype: torch.dtype
     """Of the matrix products; parameters stay as they are (fp32 while training)."""
     shared: Mapping[str, str] = MappingProxyType({})
     """Parameters that are another's, by name: what a checkpoint does not hold twice."""

@@ -11,7 +11,7 @@ from lstmcli.engine.kernels.gpu import TritonKernel
 from lstmcli.engine.kernels.graphs import Windows
 from lstmcli.engine.kernels.native import NativeKernel
 from lstmcli.engine.kernels.product import native_product
-from lstmcli.engine.products import repeated_product
+from lstmcli.engine.packed import repeated_product
 
 
 def walk(

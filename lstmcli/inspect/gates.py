@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lstmcli.core.errors import UsageError
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style, plain
 from lstmcli.core.tables import Table
 from lstmcli.engine.measures.gates import ALWAYS, QUANTILES, GateSums, LayerSums, add_all
 from lstmcli.inspect.coloured import BLOCK, CharacterMeans, Effects
+from lstmcli.inspect.finding import look
 from lstmcli.inspect.reading import cut, read
 from lstmcli.inspect.source import Reading, about, symbols_of, text_of, windows_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lstmcli.engine.layers import Trace
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.trained import TrainedRun
 
 CHARACTERS = 8
 """Characters in a table, beside the marks."""
@@ -133,19 +134,13 @@ class GatesFinding:
         return {"saturation": saturation_figure(self)}
 
 
-def inspect_gates(run: Run | SeriesRun, reading: Reading) -> GatesFinding:
+def inspect_gates(run: TrainedRun, reading: Reading) -> GatesFinding:
     """Read a part of the data and sum up what the gates did."""
-    from lstmcli.kinds.series.trained import SeriesRun
-    from lstmcli.kinds.text.trained import Run
-
-    if isinstance(run, Run):
-        return _of_text(run, reading)
-    if isinstance(run, SeriesRun):
-        return _of_series(run, reading)
-    raise UsageError("only runs of texts and of series can be looked into like this")
+    found: GatesFinding = look("gates", run, reading)
+    return found
 
 
-def _of_text(run: Run, reading: Reading) -> GatesFinding:
+def gates_of_text(run: Run, reading: Reading) -> GatesFinding:
     ids, where = text_of(run, reading)
     rows = cut(len(ids))
     layers: list[LayerSums] = []
@@ -162,7 +157,7 @@ def _of_text(run: Run, reading: Reading) -> GatesFinding:
     return GatesFinding(what, run.config.train.sequence_length, layers, symbols, characters.effects())
 
 
-def _of_series(run: SeriesRun, reading: Reading) -> GatesFinding:
+def gates_of_series(run: SeriesRun, reading: Reading) -> GatesFinding:
     windows = windows_of(run, reading)
     layers: list[LayerSums] = []
     steps = 0

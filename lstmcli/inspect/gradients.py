@@ -16,6 +16,7 @@ from torch import Tensor, quantile
 
 from lstmcli.core.errors import UsageError
 from lstmcli.engine.measures.gradients import Gradients, half_life, lag_holding, share_within
+from lstmcli.inspect.finding import look
 from lstmcli.inspect.gradient_views import Passages, Spectrum, View, series_view, text_view
 from lstmcli.inspect.source import Reading, about, text_of, windows_of
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.model import TextModel
     from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.trained import TrainedRun
 
 
 LAGS, STREAMS = 200, 128
@@ -124,7 +126,7 @@ def spectrum_values(spectrum: Spectrum) -> dict[str, Any]:
 
 
 def inspect_gradients(
-    run: Run | SeriesRun,
+    run: TrainedRun,
     reading: Reading,
     lags: int | None = None,
     streams: int = STREAMS,
@@ -135,20 +137,15 @@ def inspect_gradients(
     Args:
         lags: default 200, or twice the window of training where that is more.
     """
-    from lstmcli.kinds.series.trained import SeriesRun
-    from lstmcli.kinds.text.trained import Run
-
     if (lags is not None and lags < 1) or streams < 1:
         raise UsageError(f"--{'streams' if streams < 1 else 'lags'}: at least 1 is needed")
-    if isinstance(run, Run):
-        return _of_text(run, reading, lags, streams, initial)
-    if isinstance(run, SeriesRun):
-        return _of_series(run, reading, lags, streams, initial)
-    raise UsageError("gradients by lag are for runs of text and of series")
+    found: GradientsFinding = look("gradients", run, reading, lags, streams, initial)
+    return found
 
 
-def _of_text(run: Run, reading: Reading, lags: int | None, streams: int, initial: bool) -> GradientsFinding:
-
+def gradients_of_text(
+    run: Run, reading: Reading, lags: int | None, streams: int, initial: bool
+) -> GradientsFinding:
     ids, where = text_of(run, reading)
     window = run.config.train.sequence_length
     passages = Passages.of(ids, lags or max(LAGS, 2 * window), streams)
@@ -171,7 +168,7 @@ class _Progress:
             self.reading.on_progress(self.done, self.total)
 
 
-def _of_series(
+def gradients_of_series(
     run: SeriesRun, reading: Reading, lags: int | None, streams: int, initial: bool
 ) -> GradientsFinding:
 

@@ -24,6 +24,7 @@ from lstmcli.inspect.context import (
     effective_dimension,
     mean_of_blocks,
 )
+from lstmcli.inspect.finding import look
 from lstmcli.inspect.reading import cut, read
 from lstmcli.inspect.source import Reading, SeriesWindows, about, text_of, windows_of
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lstmcli.engine.layers import Trace
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.trained import TrainedRun
 
 
 POSITIONS = 2000
@@ -44,30 +46,24 @@ STATES = 32_768
 
 
 def inspect_memory(
-    run: Run | SeriesRun, reading: Reading, longest: int | None = None, positions: int = POSITIONS
+    run: TrainedRun, reading: Reading, longest: int | None = None, positions: int = POSITIONS
 ) -> MemoryFinding:
     """Spoil the context of `positions` targets beyond each of several lengths, up to `longest`.
 
     Args:
         longest: default 1,000 symbols, or the whole context of a forecaster.
     """
-    from lstmcli.kinds.series.trained import SeriesRun
-    from lstmcli.kinds.text.trained import Run
-
     if (longest is not None and longest < 1) or positions < 1:
         raise UsageError(f"--{'positions' if positions < 1 else 'context'}: at least 1 is needed")
-    if isinstance(run, Run):
-        return _of_text(run, reading, longest or context.LONGEST, positions)
-    if isinstance(run, SeriesRun):
-        return memory_of_series(run, reading, longest, positions)
-    raise UsageError("memory by length of context is for runs of text and of series")
+    found: MemoryFinding = look("memory", run, reading, longest, positions)
+    return found
 
 
-def _of_text(run: Run, reading: Reading, wanted: int, positions: int) -> MemoryFinding:
+def memory_of_text(run: Run, reading: Reading, wanted: int | None, positions: int) -> MemoryFinding:
     from lstmcli.engine.hardware import choose_hardware
 
     ids, where = text_of(run, reading)
-    longest = context.longest_context(len(ids), wanted)
+    longest = context.longest_context(len(ids), wanted or context.LONGEST)
     places = context.choose_targets(len(ids), positions, longest)
     few = places[:, ::SHUFFLED]
     contexts = context.contexts_up_to(longest)
@@ -77,14 +73,14 @@ def _of_text(run: Run, reading: Reading, wanted: int, positions: int) -> MemoryF
     heard = _Progress(reading, cost + few.size * longest * len(fewer))
     model, settings = run.model, run.config.train
     hardware = choose_hardware(settings.device, settings.precision, elsewhere=True)
-    model.to(hardware.device).products = hardware.products
+    model.to(hardware.device).product_dtype = hardware.product_dtype
     try:
         whole = context.carried(model, ids, places, longest)
         pairs = zip(contexts, by_k, strict=True)
         dropped = [context.dropped(model, ids, there, k, heard) for k, there in pairs]
         shuffled = [context.shuffled(model, ids, few, k, longest, run.config.seed, heard) for k in fewer]
     finally:  # the model is its owner's
-        model.to("cpu").products = torch.float32
+        model.to("cpu").product_dtype = torch.float32
     dimensions, count = _dimensions(run, ids)
     what = about(run, where) | {
         "positions": places.size, "shuffled_positions": few.size, "longest": longest,

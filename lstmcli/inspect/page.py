@@ -14,8 +14,6 @@ from lstmcli.core.terminal import sanitize
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CROWDED = 3000
-"""Marks of a picture beyond which pixels are smaller than drawings."""
 STYLE = """
 :root { --ink: #222; --soft: #666; --line: #ddd; --back: #f6f7f9; --accent: #0072b2; }
 * { box-sizing: border-box; }

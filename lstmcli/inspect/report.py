@@ -15,16 +15,15 @@ from lstmcli.core.files import write_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.inspect.finding import Finding
 from lstmcli.inspect.page import Section, folded, page, paragraph, picture, tables, text
-from lstmcli.kinds.series.trained import SeriesRun
-from lstmcli.kinds.text.trained import Run
-from lstmcli.run.directory import read_json
+from lstmcli.run.kind import kind_of
+from lstmcli.run.options import with_defaults
 from lstmcli.run.telemetry.metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lstmcli.api import AnyRun
     from lstmcli.core.tables import Table
+    from lstmcli.run.trained import TrainedRun
 
 
 POINTS = 1500
@@ -67,9 +66,6 @@ def curves_figure(records: Sequence[dict[str, Any]]) -> Figure | None:
     return figure
 
 
-SAMPLES = 3
-LENGTH = 400
-TEMPERATURE = 0.7
 Progress = Callable[[str, int, int], None]
 
 
@@ -82,10 +78,10 @@ class Wanted:
     tokens: int = 50_000  # symbols, or steps of windows, that are read to look inside
 
 
-def write_report(run: AnyRun, path: Path, wanted: Wanted, on_progress: Progress) -> None:
+def write_report(run: TrainedRun, path: Path, wanted: Wanted, on_progress: Progress) -> None:
     """Write the page. What cannot be made, such as an evaluation of data that are gone, is said in its
     place."""
-    manifest = read_json(run.directory.manifest_path)
+    manifest = run.record
     records = read_metrics(run.directory.metrics_path)
     sections = list(_sections(run, records, wanted, on_progress))
     made = page(run.directory.name, _facts(run, manifest, records), sections)
@@ -96,27 +92,31 @@ def write_report(run: AnyRun, path: Path, wanted: Wanted, on_progress: Progress)
 
 
 def _sections(
-    run: AnyRun, records: list[dict[str, Any]], wanted: Wanted, on_progress: Progress
+    run: TrainedRun, records: list[dict[str, Any]], wanted: Wanted, on_progress: Progress
 ) -> Iterator[Section]:
     curves = curves_figure(records)
     if curves is not None:
         yield Section("Training", picture(curves, "losses and learning rate by step"))
     if wanted.evaluation:
         yield _tried("Evaluation", lambda: tables(_evaluation(run, on_progress)))
-    yield from _products(run)
-    if wanted.inside and isinstance(run, (Run, SeriesRun)):
+    if title := kind_of(run.config).makes:
+        yield _tried(title, lambda: _products(run))
+    if wanted.inside and kind_of(run.config).topics:
         yield from _inside(run, wanted.tokens, on_progress)
     yield Section("Config", folded("all settings", text(dump_config(run.config))))
 
 
-def _inside(run: Run | SeriesRun, tokens: int, on_progress: Progress) -> Iterator[Section]:
+def _inside(run: TrainedRun, tokens: int, on_progress: Progress) -> Iterator[Section]:
     from lstmcli.inspect.gates import inspect_gates
     from lstmcli.inspect.gradients import inspect_gradients
     from lstmcli.inspect.source import Reading
 
+    topics = kind_of(run.config).topics
     reading = Reading(tokens=tokens, on_progress=lambda done, total: on_progress("gates", done, total))
-    yield _tried("Gates", lambda: _finding(inspect_gates(run, reading)))
-    yield _tried("Gradients", lambda: _finding(inspect_gradients(run, Reading(tokens=tokens))))
+    if "gates" in topics:
+        yield _tried("Gates", lambda: _finding(inspect_gates(run, reading)))
+    if "gradients" in topics:
+        yield _tried("Gradients", lambda: _finding(inspect_gradients(run, Reading(tokens=tokens))))
 
 
 def _tried(title: str, make: Callable[[], str]) -> Section:
@@ -132,27 +132,21 @@ def _finding(finding: Finding) -> str:
     return "\n".join(pictures) + tables(finding.tables())
 
 
-def _evaluation(run: AnyRun, on_progress: Progress) -> list[Table]:
-    return run.evaluate(on_progress=lambda done, total: on_progress("evaluating", done, total)).tables()
+def _evaluation(run: TrainedRun, on_progress: Progress) -> list[Table]:
+    kind = kind_of(run.config)
+    unasked = with_defaults(kind.options["eval"], {})
+    return kind.evaluate(run, unasked, lambda *at: on_progress("evaluating", *at)).report.tables()
 
 
-def _products(run: AnyRun) -> Iterator[Section]:
+def _products(run: TrainedRun) -> str:
     """What the model writes, or forecasts."""
-    if isinstance(run, Run):
-        made = run.generate(length=LENGTH, num=SAMPLES, temperature=TEMPERATURE, seed=1)
-        about = paragraph(f"{LENGTH} symbols each, temperature {TEMPERATURE}, seed 1")
-        yield Section("Samples", about + "\n".join(text(sample.text) for sample in made))
-    elif isinstance(run, SeriesRun):
-        yield _tried("Forecasts", lambda: _forecast(run))
+    made = kind_of(run.config).products(run)
+    if made.figure is not None:
+        return picture(made.figure, made.about)
+    return paragraph(made.about) + "\n".join(text(each) for each in made.texts)
 
 
-def _forecast(run: SeriesRun) -> str:
-    from lstmcli.kinds.series.plot import forecast_figure
-
-    return picture(forecast_figure(run.forecast().panels(6)), "forecasts from the end of each series")
-
-
-def _facts(run: AnyRun, manifest: dict[str, Any], records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _facts(run: TrainedRun, manifest: dict[str, Any], records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The cards under the title."""
     config = run.config
     sizes = " + ".join(str(size) for size in config.model.sizes)
@@ -173,7 +167,7 @@ def _facts(run: AnyRun, manifest: dict[str, Any], records: list[dict[str, Any]])
     return facts
 
 
-def _source(run: AnyRun) -> str:
+def _source(run: TrainedRun) -> str:
     data = run.config.data
     given = next((v for k in ("task", "path", "url", "source") if (v := getattr(data, k, None))), "")
     return Path(given).name if isinstance(given, str) else f"{len(given)} files"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.normalise import Rows
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.trained import TrainedRun
 
 TOKENS = 200_000
 """Symbols, or steps of windows, that are read unless asked otherwise."""
@@ -47,7 +48,7 @@ class Reading:
             raise UsageError("give --data or --split, not both: a file of yours has no splits")
 
 
-def about(run: Run | SeriesRun, where: str) -> dict[str, Any]:
+def about(run: TrainedRun, where: str) -> dict[str, Any]:
     """What a finding is about."""
     return {"run": run.directory.name, "step": run.step, "data": where}
 

@@ -17,6 +17,7 @@ from lstmcli.core.pictures import INK, PALETTE, new_figure, picture_style, plain
 from lstmcli.core.tables import Table
 from lstmcli.inspect.coloured import Coloured, coloured_figure
 from lstmcli.inspect.features import REMEMBERED, Alphabet, TextFeatures, UnitSums, series_features
+from lstmcli.inspect.finding import look
 from lstmcli.inspect.reading import WARM_UP, after, cut, read, warm_up_ids
 from lstmcli.inspect.source import Reading, about, symbols_of, text_of, windows_of
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.model import SeriesModel
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.kinds.text.trained import Run
+    from lstmcli.run.trained import TrainedRun
 
 
 BEST = 3
@@ -142,7 +144,7 @@ class UnitsFinding:
 
 
 def inspect_units(
-    run: Run | SeriesRun, reading: Reading, unit: tuple[int, int] | None = None, length: int = SHOWN
+    run: TrainedRun, reading: Reading, unit: tuple[int, int] | None = None, length: int = SHOWN
 ) -> UnitsFinding:
     """Read a part of the data and correlate every unit with every feature.
 
@@ -154,16 +156,10 @@ def inspect_units(
     Raises:
         UsageError: there is no such unit.
     """
-    from lstmcli.kinds.series.trained import SeriesRun
-    from lstmcli.kinds.text.trained import Run
-
     if unit is not None:
         check_unit(unit, run.config.model.sizes)
-    if isinstance(run, Run):
-        return _of_text(run, reading, unit, length)
-    if isinstance(run, SeriesRun):
-        return _of_series(run, reading, unit)
-    raise UsageError("only runs of texts and of series can be looked into like this")
+    found: UnitsFinding = look("units", run, reading, unit, length)
+    return found
 
 
 def check_unit(unit: tuple[int, int], sizes: list[int] | tuple[int, ...]) -> None:
@@ -175,7 +171,7 @@ def check_unit(unit: tuple[int, int], sizes: list[int] | tuple[int, ...]) -> Non
         raise UsageError(f"--unit {layer}:{index}: the units of layer {layer} are 0 to {sizes[layer] - 1}")
 
 
-def _of_text(run: Run, reading: Reading, asked: tuple[int, int] | None, length: int) -> UnitsFinding:
+def units_of_text(run: Run, reading: Reading, asked: tuple[int, int] | None, length: int) -> UnitsFinding:
     ids, where = text_of(run, reading)
     rows = cut(len(ids))
     features = TextFeatures(Alphabet.of(symbols_of(run.vocabulary)), len(rows.starts))
@@ -189,7 +185,10 @@ def _of_text(run: Run, reading: Reading, asked: tuple[int, int] | None, length: 
     return UnitsFinding(what, features.names, sums, unit, asked is not None, text=text)
 
 
-def _of_series(run: SeriesRun, reading: Reading, asked: tuple[int, int] | None) -> UnitsFinding:
+def units_of_series(
+    run: SeriesRun, reading: Reading, asked: tuple[int, int] | None, length: int
+) -> UnitsFinding:
+    """There is no text of any length to colour."""
     windows = windows_of(run, reading)
     patch, season = run.config.forecast.patch_length, run.model.shape.season
     sums: UnitSums | None = None
@@ -241,8 +240,8 @@ def coloured_text(run: Run, ids: npt.NDArray[Any], unit: UnitName, title: str, l
         pieces.append(traces[unit.layer].states[unit.state][:, 0, unit.unit])
         state = after(traces)
     values: Tensor = torch.cat(pieces)[min(begin, WARM_UP) :].double()
-    decoder = run.vocabulary.decoder()
-    symbols = [decoder.feed(int(number)) for number in read_ids[min(begin, WARM_UP) :]]
+    speller = run.vocabulary.speller()
+    symbols = [speller.feed(int(number)) for number in read_ids[min(begin, WARM_UP) :]]
     return Coloured(title, symbols, values.numpy())
 
 

@@ -1,7 +1,8 @@
 """What a kind of data brings along. Nothing outside of a kind's folder asks which kind a run is of: it asks
 the kind for its task, its trained run, its charts and what may be tuned.
 
-A kind is a class; `register` makes it known, and so a module of anybody's can add one:
+A kind is a class; `register` makes it known, and so a module of anybody's can add one, which the variable
+LSTM_KINDS names (tests/kinds/test_fifth_kind.py has one in full). With the tool come
 
     text        the next symbol of a text                lstmcli/kinds/text/kind.py
     series      forecasts of time series                 lstmcli/kinds/series/kind.py
@@ -17,10 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from lstmcli.core.errors import ConfigError, UsageError
+from lstmcli.core.own_code import import_own_kinds
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from lstmcli.config.schema import Config
     from lstmcli.core.tables import Table
@@ -32,10 +36,10 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="Config")
 Reading = Callable[[str, int, int], None]
 """Progress of data that are read: what, bytes done, bytes in all."""
-Needs = Mapping[str, tuple[str, Callable[[Any], bool]]]
-"""Settings by dotted name, with what gives them an effect, and whether a config has it."""
 Progress = Callable[[int, int], None]
 """Progress of anything else: done, in all."""
+Needs = Mapping[str, tuple[str, Callable[[Any], bool]]]
+"""Settings by dotted name, with what gives them an effect, and whether a config has it."""
 Charts = Mapping[str, list[Any]]
 """Of TensorBoard's Custom Scalars, by title: the sort of chart, and its tags."""
 
@@ -53,6 +57,14 @@ class Evaluated(NamedTuple):
 
     on: str
     report: Report
+
+
+class Products(NamedTuple):
+    """What a trained run makes, for a page on it: texts, or a picture."""
+
+    about: str
+    texts: Sequence[str] = ()
+    figure: Figure | None = None
 
 
 Numbers = dict[str, float]
@@ -112,6 +124,12 @@ class Kind(Generic[C]):
     options: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
     """What a verb can be asked for, beside what it can be asked for any kind; by verb (eval, generate).
     Without `generate` in it there is nothing that `lstm generate` could write."""
+    topics: ClassVar[Mapping[str, str]] = {}
+    """What `lstm inspect` can show of such a run: by topic (gates, units, gradients, memory) the function
+    that finds it out, as module:function, which is called with the run, what is to be read (a `Reading`) and
+    what the topic can be asked for of any kind."""
+    makes: ClassVar[str] = ""
+    """The title of what such a run makes, on the page of `lstm report`; empty: nothing."""
     solves: ClassVar[bool] = False
     """Whether there is a task that is solved at some point."""
     minimised: ClassVar[str] = "val/loss"
@@ -162,6 +180,19 @@ class Kind(Generic[C]):
         given as a document that `--json` prints."""
         raise NotImplementedError
 
+    def takes(self, file: Path) -> int:
+        """`lstm init`: how much a file looks, by its name, as if it were of this kind: 0 not at all, 1 as
+        anything does, more where it is meant for it. The kind that says most proposes a config."""
+        return 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        """`lstm init`: a config that fits the file, as YAML."""
+        raise NotImplementedError
+
+    def products(self, run: Any) -> Products:
+        """`lstm report`: something that a trained run makes."""
+        raise NotImplementedError
+
     def check_data(self, config: C) -> dict[str, Any]:
         """Read the data as training would and write nothing; what they are. DataError names a fault."""
         raise NotImplementedError
@@ -187,6 +218,7 @@ def register(kind: Kind[Any]) -> None:
 
 def kind_named(name: str) -> Kind[Any]:
     """ConfigError: there is no such kind."""
+    import_own_kinds()
     found = _kinds.get(name)
     if found is None:
         raise ConfigError(f"data.kind: there is no kind {name!r}", f"there are {', '.join(_kinds)}")
@@ -202,4 +234,5 @@ def kind_of(config: Config) -> Kind[Any]:
 
 
 def kinds() -> list[Kind[Any]]:
+    import_own_kinds()
     return [kind_named(name) for name in _kinds]

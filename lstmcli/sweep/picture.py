@@ -37,24 +37,23 @@ def _kind(results: Results) -> Callable[[Results], Figure]:
     return _curves if results.has_task or measures == ["loss"] else _dots
 
 
-def _colours(results: Results) -> dict[str, str]:
-    variants = list(dict.fromkeys(row.variant for row in results.rows))
-    return {variant: PALETTE[k % len(PALETTE)] for k, variant in enumerate(variants)}
+def _pens(results: Results) -> dict[str, dict[str, Any]]:
+    """How each variant is drawn. More variants than colours: the colours again, dashed."""
+    variants = dict.fromkeys(row.variant for row in results.rows)
+    styles, size = ("-", "--", ":"), len(PALETTE)
+    return {
+        variant: {"color": PALETTE[k % size], "linestyle": styles[k // size % 3]}
+        for k, variant in enumerate(variants)
+    }
 
 
-def _styles(results: Results) -> dict[str, str]:
-    """More variants than colours: the colours again, dashed."""
-    variants = list(dict.fromkeys(row.variant for row in results.rows))
-    return {variant: ("-", "--", ":")[k // len(PALETTE) % 3] for k, variant in enumerate(variants)}
-
-
-def curve(record: dict[str, Any], tag: str) -> XY | None:
-    """A curve of a trial; what is not finite is left out."""
+def curve(record: dict[str, Any], tag: str, positive: bool = False) -> XY | None:
+    """A curve of a trial; what is not finite is left out, and what is not positive if that is wanted."""
     curves = record.get("curves", {})
     if tag not in curves:
         return None
     pairs = zip(curves[tag]["x"], curves[tag]["y"], strict=True)
-    sound = [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
+    sound = [(x, y) for x, y in pairs if y is not None and math.isfinite(y) and (y > 0.0 or not positive)]
     return [x for x, _ in sound], [y for _, y in sound]
 
 
@@ -76,22 +75,13 @@ def middle(curves: Iterable[XY], mean: Callable[[list[float]], float] = statisti
 
 def _lines(axes: Axes, results: Results, rows: list[Row], tag: str, geometric: bool = False) -> None:
     """Every seed thin, the middle of a variant thick."""
-    colours, styles = _colours(results), _styles(results)
+    pens = _pens(results)
     mean = statistics.geometric_mean if geometric else statistics.median
     for row in rows:
-        drawn = [xy for record in row.records if (xy := curve(record, tag)) and xy[0]]
-        if geometric:
-            drawn = [_positive(xy) for xy in drawn]
-        colour, style = colours[row.variant], styles[row.variant]
+        drawn = [xy for record in row.records if (xy := curve(record, tag, geometric)) and xy[0]]
         for xy in drawn:
-            axes.plot(*xy, color=colour, linestyle=style, **SEED)
-        label = plain(row.variant)
-        axes.plot(*middle(drawn, mean), color=colour, linestyle=style, label=label, **MIDDLE)
-
-
-def _positive(xy: XY) -> XY:
-    pairs = [(x, y) for x, y in zip(*xy, strict=True) if y > 0.0]
-    return [x for x, _ in pairs], [y for _, y in pairs]
+            axes.plot(*xy, **pens[row.variant], **SEED)
+        axes.plot(*middle(drawn, mean), label=plain(row.variant), **pens[row.variant], **MIDDLE)
 
 
 def _curves(results: Results) -> Figure:
@@ -142,7 +132,7 @@ def _dots(results: Results) -> Figure:
     known = (n for n in results.names if any(row.spread(n) for row in results.rows))
     name = "solved_at" if results.has_task else next(known, "best_loss")
     values = list(dict.fromkeys(row.at for row in results.rows))
-    variants = list(_colours(results))
+    variants = list(_pens(results))
     figure = new_figure((3.2 + 2.6 * len(values), 1.0 + 0.3 * len(variants)))
     panels = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
     for axes, value in zip(panels, values, strict=True):
@@ -169,7 +159,7 @@ def _scale(axes: Axes, values: list[float]) -> None:
 
 
 def _row_of_dots(axes: Axes, results: Results, row: Row, name: str, place: int) -> None:
-    colour, spread = _colours(results)[row.variant], row.spread(name)
+    colour, spread = _pens(results)[row.variant]["color"], row.spread(name)
     if spread is not None:
         axes.plot(spread.values, [place] * len(spread.values), "o", color=colour, markersize=4, alpha=0.6)
         axes.plot([spread.mean], [place], "|", color=colour, markersize=14, markeredgewidth=2)
@@ -189,8 +179,9 @@ def _over(results: Results) -> Figure:
         axes.set_xscale("log")
     axes.set_xticks(values, [str(v) for v in values])
     axes.minorticks_off()
-    for place, variant in enumerate(_colours(results)):
-        _line_over(axes, results, variant, name, _beside(values, place, len(_colours(results))))
+    variants = _pens(results)
+    for place, variant in enumerate(variants):
+        _line_over(axes, results, variant, name, _beside(values, place, len(variants)))
     axes.set(xlabel=str(results.plan.axis), ylabel=f"{label_of(name)}{' (x: not solved)' if steps else ''}")
     axes.set_title(plain(results.plan.experiment.title), loc="left")
     _legend(figure, axes)
@@ -208,7 +199,8 @@ def _beside(values: list[float], place: int, count: int) -> dict[float, float]:
 
 def _line_over(axes: Axes, results: Results, variant: str, name: str, x: dict[float, float]) -> None:
     """Dots for seeds, a line through their medians, and a cross where a task was not solved."""
-    colour, style = _colours(results)[variant], _styles(results)[variant]
+    pen = _pens(results)[variant]
+    colour = pen["color"]
     rows = [row for row in results.rows if row.variant == variant]
     dots = [
         (x[row.at], value) for row in rows for r in row.records if (value := value_of(r, name)) is not None
@@ -216,7 +208,7 @@ def _line_over(axes: Axes, results: Results, variant: str, name: str, x: dict[fl
     axes.plot([a for a, _ in dots], [b for _, b in dots], "o", color=colour, ms=4, alpha=0.45)
     line = [(x[row.at], spread.median) for row in rows if (spread := row.spread(name))]
     xs, ys = [a for a, _ in line], [b for _, b in line]
-    axes.plot(xs, ys, color=colour, linestyle=style, label=plain(variant), **MIDDLE)
+    axes.plot(xs, ys, label=plain(variant), **pen, **MIDDLE)
     if name == "solved_at":
         records = [(row.at, record) for row in rows for record in row.records]
         ended = [(x[at], r["steps"]) for at, r in records if not value_of(r, "solved_at") and r.get("steps")]
@@ -244,7 +236,7 @@ def _waves(results: Results) -> Figure:
     shapes = list(dict.fromkeys(row.at for row in results.rows))
     figure = new_figure((7.6, 1.0 + 2.2 * len(shapes)))
     grid = figure.subplots(len(shapes), 1, squeeze=False)
-    colours, styles = _colours(results), _styles(results)
+    pens = _pens(results)
     for axes, shape in zip(grid[:, 0], shapes, strict=True):
         rows = [row for row in results.rows if row.at == shape]
         truth = next((xy for row in rows for r in row.records if (xy := curve(r, "wave_truth"))), None)
@@ -253,8 +245,7 @@ def _waves(results: Results) -> Figure:
         for row in rows:
             xy = next((xy for r in row.records if (xy := curve(r, "wave_made"))), None)
             if xy:
-                label, colour = plain(row.variant), colours[row.variant]
-                axes.plot(*xy, color=colour, linestyle=styles[row.variant], linewidth=1.2, label=label)
+                axes.plot(*xy, linewidth=1.2, label=plain(row.variant), **pens[row.variant])
         axes.set_title("" if shape is None else plain(str(shape)), loc="left")
     grid[-1, 0].set_xlabel("step; from 0 on the model reads what it has written")
     _legend(figure, grid[0, 0])

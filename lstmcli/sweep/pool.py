@@ -23,7 +23,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lstmcli.cells.trust import allow, is_allowed
 from lstmcli.config.load import parse_config
@@ -100,9 +102,23 @@ def make_folder(name: str, run: str | None, root: Path, kind: str) -> Path:
 
 def record_of(folder: Path, trial: Trial) -> Record | None:
     """What a trial found, if it is over. A record that is damaged is made again."""
-    with suppress(RunError):
-        return read_json(folder / trial.name / RECORD_FILE)
+    with suppress(RunError, ValidationError):
+        found = _Stored.model_validate(read_json(folder / trial.name / RECORD_FILE))
+        return found.model_dump() | {"trial": trial.name, **trial.labels}
     return None
+
+
+class _Stored(BaseModel):
+    """What a record must hold to be one; `numbers` and `curves` are as in `Measurement`."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    state: str
+    message: str | None = None
+    numbers: dict[str, float]
+    curves: dict[str, dict[str, list[float | None]]]
+    seconds: float = 0.0
+    steps: int = 0
 
 
 def log_of(folder: Path, name: str) -> Path:
@@ -168,9 +184,9 @@ def command(folder: Path) -> list[str]:
 
 class Pool:
     """Workers, each of which makes one trial after the other: to start a process costs more than a small
-    trial does."""
+    trial does. `Here` in worker.py makes them without processes."""
 
-    def __init__(self, folder: Path, threads: int | None):
+    def __init__(self, folder: Path, threads: int | None = None):
         self._folder, self._threads = folder, threads
         self._workers: list[_Worker] = []
         self._selector = DefaultSelector()
@@ -236,21 +252,10 @@ def last_words(folder: Path, name: str) -> str:
     return "\n".join(lines[errors[-1] :] if errors else lines[-1:]) or "it said nothing"
 
 
-class Makes(Protocol):
-    """What trials are given to: a `Pool`, or this very process (worker.py)."""
-
-    @property
-    def running(self) -> list[Trial]: ...
-    def give(self, trial: Trial, trusted: bool) -> None: ...
-    def wait(self, seconds: float) -> list[tuple[Trial, Record]]: ...
-    def end(self, trial: Trial) -> None: ...
-    def close(self) -> None: ...
-
-
 def make_trials(
     folder: Path,
     verb: str,
-    pool: Makes,
+    pool: Pool,
     jobs: int,
     propose: Propose,
     report: Report,
@@ -287,7 +292,7 @@ def make_trials(
             pool.close()
 
 
-def _give(folder: Path, pool: Makes, trial: Trial) -> None:
+def _give(folder: Path, pool: Pool, trial: Trial) -> None:
     """A run that is there asks for trust in what it holds when it goes on; a new one asks here."""
     if not (folder / trial.name / "manifest.json").exists():
         check_original(trial.config.model.cell, folder)

@@ -89,6 +89,11 @@ def value_of(record: dict[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
+def names_in(records: list[dict[str, Any]]) -> list[str]:
+    """The numbers that trials have, in the order of the first that has each."""
+    return list(dict.fromkeys(name for record in records for name in record.get("numbers", {})))
+
+
 def spread_of(values: Sequence[float]) -> Spread:
     sd = statistics.stdev(values) if len(values) > 1 else None
     mean, median = statistics.fmean(values), statistics.median(values)
@@ -115,12 +120,8 @@ class Results:
         """The numbers that the table has: those the experiment asks for, else all."""
         if self.plan.experiment.show:
             return self.plan.experiment.show
-        found = list(dict.fromkeys(name for record in self.records for name in record.get("numbers", {})))
+        found = names_in(self.records)
         return [name for name in found if name not in HIDDEN] or [n for n in found if n == "best_loss"]
-
-    @property
-    def _note(self) -> str:
-        return " ".join(filter(None, (self.plan.experiment.note, NOTE)))
 
     @property
     def _has_lengths(self) -> bool:
@@ -151,8 +152,7 @@ class Results:
         }
 
     def _row_document(self, row: Row) -> dict[str, Any]:
-        names = dict.fromkeys(name for record in row.records for name in record.get("numbers", {}))
-        spreads = {name: row.spread(name) for name in names}
+        spreads = {name: row.spread(name) for name in names_in(row.records)}
         return {
             "variant": row.variant,
             "at": row.at,
@@ -166,9 +166,8 @@ class Results:
         against = self.plan.experiment.against
         if against is None:
             return None
-        names = dict.fromkeys(name for record in self.records for name in record.get("numbers", {}))
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for name in names:
+        for name in names_in(self.records):
             for (variant, at), spread in self.differences(against, name).items():
                 row = rows.setdefault((variant, repr(at)), {"variant": variant, "at": at, "from": against})
                 row.setdefault("numbers", {})[name] = spread._asdict()
@@ -194,7 +193,9 @@ class Results:
             rows.append([*cells, *(_cell(row, name) for name in names)])
         columns = [*head, *map(label_of, names)]
         title = self.plan.experiment.title + (" (quick: a look, not a result)" if self.plan.quick else "")
-        return Table(title, columns, rows, self._note, left=2 if axis else 1)
+        return Table(
+            title, columns, rows, f"{self.plan.experiment.note} {NOTE}".strip(), left=2 if axis else 1
+        )
 
     def differences(self, against: str, name: str) -> dict[tuple[str, Any], Spread]:
         """A number of each row less that of the variant `against`, seed by seed."""

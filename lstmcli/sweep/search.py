@@ -17,11 +17,16 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
 
 from lstmcli.config.load import dump_config, load_config, parse_config
 from lstmcli.config.schema import Config
@@ -30,13 +35,14 @@ from lstmcli.core.files import read_json, write_atomic, write_json_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
 from lstmcli.run.kind import kind_of
+from lstmcli.run.records import checked
 from lstmcli.run.telemetry.metrics import read_metrics
-from lstmcli.sweep.pool import RECORD_FILE, Makes, Pool, Record, Trial, make_trials, record_of
+from lstmcli.sweep.pool import RECORD_FILE, Pool, Record, Trial, make_trials, record_of
 from lstmcli.sweep.space import (
     Range,
     Space,
     Value,
-    from_json,
+    check_space,
     own_settings,
     settings_of,
     to_json,
@@ -66,7 +72,7 @@ def load_optuna() -> Any:
     return optuna
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 class Plan:
     """A search as it was asked for."""
 
@@ -88,14 +94,31 @@ class Plan:
         write_json_atomic(folder / "tune.json", document)
 
 
+class _Record(BaseModel):
+    """`tune.json`; its config and space are checked by who reads them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    name: str
+    config: dict[str, Any]
+    space: dict[str, Any]
+    minutes: Annotated[float, Field(gt=0.0)] | None
+    trials: Annotated[int, Field(ge=1)] | None
+    jobs: Annotated[int, Field(ge=1, le=1024)]
+
+
 def load_plan(folder: Path) -> Plan:
     """The search that a directory holds. RunError if there is none."""
     try:
         found = read_json(folder / "tune.json")
+        checked(_Record, found, folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
-        return Plan(**{**found, "config": config, "space": from_json(found["space"])})
+        plan = Plan(**{**found, "config": config})
+        check_space(config, plan.space)
     except (RunError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise RunError(f"{folder} holds no search: {str(error).splitlines()[0]}") from None
+    if plan.minutes is None and plan.trials is None:
+        raise RunError(f"{folder} holds a search without an end", "give one: --minutes or --trials")
+    return plan
 
 
 @dataclass(frozen=True)
@@ -111,7 +134,7 @@ class Outcome:
 
 
 def search(
-    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Makes | None = None
+    folder: Path, plan: Plan, report: Callable[[Outcome], None], pool: Pool | None = None
 ) -> list[Outcome]:
     """Make trials until the budget is used; all outcomes, those of an earlier start included, the best first.
 
@@ -125,8 +148,12 @@ def search(
         RunError: trial after trial fails, or a cell that the folder names is not trusted.
     """
     going = _Search(folder, plan, report)
+    if pool is None and plan.jobs == 0:
+        from lstmcli.sweep.worker import Here
+
+        pool = Here(folder)
     pool = pool or Pool(folder, plan.config.train.threads)
-    make_trials(folder, "tune", pool, plan.jobs, going.propose, going.over, going.hopeless)
+    make_trials(folder, "tune", pool, plan.jobs or 1, going.propose, going.over, going.hopeless)
     return going.outcomes()
 
 
@@ -161,16 +188,15 @@ class _Search:
     """Trials in a row that failed."""
 
     def __post_init__(self) -> None:
-        optuna = load_optuna()
+        self.optuna = optuna = load_optuna()
+        self.states = optuna.trial.TrialState
         self.deadline = time.monotonic() + 60.0 * self.plan.minutes if self.plan.minutes else math.inf
         self.minimised = kind_of(self.plan.config).minimised
-        numbers = sorted(int(path.stem[6:]) for path in (self.folder / "configs").glob("trial-[0-9]*.yaml"))
+        names = (path.stem.removeprefix("trial-") for path in (self.folder / "configs").glob("trial-*.yaml"))
+        numbers = sorted(int(name) for name in names if re.fullmatch("[0-9]{4,9}", name))
         self.next = numbers[-1] + 1 if numbers else 0
         self.study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(
-                seed=self.plan.config.seed + len(numbers), n_startup_trials=STARTUP, constant_liar=True
-            ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
         )
         for number in numbers:
             self._recall(number)
@@ -181,10 +207,10 @@ class _Search:
 
     def _recall(self, number: int) -> None:
         """Tell Optuna of a trial of an earlier start, or have it gone on with."""
-        from optuna.trial import create_trial
-
         trial = self._trial(number, load_config(self._config_file(number)))
-        settings = settings_of(trial.config, self.plan.space)
+        settings = own_settings(trial.config, self.plan.space)
+        if settings is None:
+            raise RunError(f"{self._config_file(number)} lies outside of the space that is searched")
         record = record_of(self.folder, trial)
         if record is None:
             self.cut_off.append((number, settings))
@@ -193,8 +219,8 @@ class _Search:
         self.done.append(outcome)
         complete = outcome.state == "complete" and outcome.loss is not None
         self.study.add_trial(
-            create_trial(
-                state=_states()["complete" if complete else "pruned"],
+            self.optuna.trial.create_trial(
+                state=self.states.COMPLETE if complete else self.states.PRUNED,
                 value=outcome.loss if complete else None,
                 params=encoded(self.plan.space, settings),
                 distributions={name: distribution(of) for name, of in self.plan.space.items()},
@@ -203,10 +229,10 @@ class _Search:
         )
 
     def _config_file(self, number: int) -> Path:
-        return self.folder / "configs" / f"{name_of(number)}.yaml"
+        return self.folder / "configs" / f"trial-{number:04d}.yaml"
 
     def _trial(self, number: int, config: Config) -> Trial:
-        return Trial(name_of(number), config, {"settings": settings_of(config, self.plan.space)})
+        return Trial(f"trial-{number:04d}", config, {"settings": settings_of(config, self.plan.space)})
 
     def propose(self) -> Trial | None:
         """The next trial, if the budget has room for one."""
@@ -219,23 +245,27 @@ class _Search:
             self.study.enqueue_trial(encoded(self.plan.space, settings))
         else:
             self.next += 1
-        asked, config = self._ask()
+        asked, config = self._ask(number)
         trial = self._trial(number, config)
         write_atomic(self._config_file(number), dump_config(config).encode())
         self.running[trial.name] = _Running(asked)
         return trial
 
-    def _ask(self) -> tuple[optuna.trial.Trial, Config]:
-        """Settings that go together; those that do not cost nothing. ConfigError if the space seems to have
-        none."""
+    def _ask(self, number: int) -> tuple[optuna.trial.Trial, Config]:
+        """Settings that go together; those that do not cost nothing. What is drawn follows from the seed, the
+        number and the trials before it, whether the search was stopped or not. ConfigError if the space seems
+        to have nothing that goes together."""
         refused: ConfigError | None = None
+        seed = random.Random(f"{self.plan.config.seed} {number}").getrandbits(32)
+        sampler = self.optuna.samplers.TPESampler
+        self.study.sampler = sampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
         for _ in range(REFUSALS):
             asked = self.study.ask({name: distribution(of) for name, of in self.plan.space.items()})
             settings = {name: plain(of, asked.params[name]) for name, of in self.plan.space.items()}
             try:
                 return asked, with_settings(self.plan.config, settings)
             except ConfigError as error:
-                self.study.tell(asked, state=_states()["failed"])
+                self.study.tell(asked, state=self.states.FAIL)
                 refused = error
         raise ConfigError(f"the config refuses all {REFUSALS} proposals of the space, the last: {refused}")
 
@@ -267,9 +297,8 @@ class _Search:
         if outcome.state == "complete":
             self.study.tell(running.asked, outcome.loss)
         else:
-            self.study.tell(
-                running.asked, state=_states()["failed" if outcome.state == "failed" else "pruned"]
-            )
+            failed = outcome.state == "failed"
+            self.study.tell(running.asked, state=self.states.FAIL if failed else self.states.PRUNED)
         self._keep(outcome)
         self.report(outcome)
         if self.failures >= FAILURES:
@@ -293,21 +322,11 @@ class _Search:
         )
 
 
-def name_of(number: int) -> str:
-    return f"trial-{number:04d}"
-
-
 def outcome_of(number: int, record: Record, settings: dict[str, Value]) -> Outcome:
-    loss = record.get("numbers", {}).get("best_loss")
-    state = "failed" if record["state"] == "complete" and loss is None else str(record["state"])
-    return Outcome(number, state, loss, settings, record.get("seconds", 0.0), record.get("message") or "")
-
-
-def _states() -> dict[str, Any]:
-    """Optuna's."""
-    from optuna.trial import TrialState
-
-    return {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    loss = record["numbers"].get("best_loss")
+    loss = loss if loss is not None and math.isfinite(loss) else None
+    state = "failed" if record["state"] == "complete" and loss is None else record["state"]
+    return Outcome(number, state, loss, settings, record.get("seconds", 0.0), record["message"] or "")
 
 
 def distribution(of: Range | list[Value]) -> Any:

@@ -91,6 +91,8 @@ def with_settings(config: Config, settings: Mapping[str, Value]) -> Config:
 
 def check_space(config: Config, space: Space) -> None:
     """Every end and every value of every setting by itself. ConfigError names what the config refuses."""
+    if not space:
+        raise ConfigError("the space is empty: nothing varies")
     for name, dimension in space.items():
         values = dimension if isinstance(dimension, list) else [dimension.low, dimension.high]
         for value in values:

@@ -33,7 +33,7 @@ from lstmcli.run.session import Session
 from lstmcli.run.telemetry.console import Console
 from lstmcli.run.telemetry.metrics import read_metrics
 from lstmcli.run.trained import load
-from lstmcli.sweep.pool import PATIENCE, RECORD_FILE, Record, Trial, log_of, unfinished
+from lstmcli.sweep.pool import PATIENCE, RECORD_FILE, Pool, Record, Trial, log_of, unfinished
 
 START = "start.json"
 SOLVED, OUT_OF_TIME = "solved", "out of time"
@@ -162,11 +162,11 @@ def numbers_of(curves: Curves, kind: Kind[Any]) -> Numbers:
     return found
 
 
-class Here:
+class Here(Pool):
     """Makes trials in this very process, each where it is given."""
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        super().__init__(folder)
         self._over: list[tuple[Trial, Record]] = []
 
     @property
@@ -185,12 +185,6 @@ class Here:
     def wait(self, seconds: float) -> list[tuple[Trial, Record]]:
         over, self._over = self._over, []
         return over
-
-    def end(self, trial: Trial) -> None:
-        """It has ended already."""
-
-    def close(self) -> None:
-        """Nothing runs."""
 
 
 def main(folder: Path) -> int:

@@ -53,7 +53,7 @@ FLAGS = {
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
-    "init": ["file", "--output", "-o", "--recipe", "--horizon", "--minutes"],
+    "init": ["file", "--output", "-o", "--recipe", "--minutes", "--horizon"],
 }
 TOPICS = {
     "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],

@@ -13,7 +13,7 @@ from lstmcli.run.options import Option
 @pytest.mark.parametrize(
     "words",
     [["generate", "f", "--length", "48"], ["generate", "f", "--temperature", "0.8"],
-     ["generate", "f", "--prompt", "a", "--num", "2"], ["eval", "f", "--protocol", "windows"],
+     ["generate", "f", "--prompt", "a", "--num", "2"], ["eval", "f", "--temperature", "2"],
      ["inspect", "f", "gates", "--characters", "9"],
      ["eval", "f", "--dynamic"], ["eval", "f", "--mix", "ngram"], ["eval", "f", "--length", "3"]],
 )  # fmt: skip
@@ -23,7 +23,11 @@ def test_options_of_texts_are_refused_for_a_forecaster(forecaster_lab, words):
     for option in (word for word in words if word.startswith("--")):
         assert option in refused.err
     assert "of no use to f, which learned to forecast series" in refused.err
-    instead = {"generate": "--horizon", "eval": "--data, --split and --by", "inspect": "leave it out"}
+    instead = {
+        "generate": "--horizon",
+        "eval": "--data, --split, --protocol and --by",
+        "inspect": "leave it out",
+    }
     assert instead[words[0]] in refused.err
 
 

@@ -165,3 +165,13 @@ def test_whatever_an_override_holds_it_is_a_config_or_a_config_error(name, value
         assert isinstance(configured(f"{name}={value}"), Config)
     except ConfigError as error:
         assert "override " in str(error)
+
+
+def test_an_error_between_settings_is_said_of_the_override_at_fault_and_of_no_other():
+    adding = {"data": {"kind": "synthetic", "task": "adding", "length": 50}}
+    for words in (["model.pooling=mean", "train.max_steps=3"], ["train.max_steps=3", "model.pooling=mean"]):
+        said = refusal(*words, document=adding)
+        assert "override 'model.pooling=mean': model.pooling" in said and "max_steps" not in said
+    in_the_file = adding | {"model": {"pooling": "mean"}}
+    said = refusal("train.max_steps=3", document=in_the_file)
+    assert "run: model.pooling" in said and "override" not in said

@@ -21,8 +21,7 @@ from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.layers import gated
 from lstmcli.engine.measures.unrolled import differentiable, flatten, pull_back, unroll
 from lstmcli.kinds.text import model as text
-from lstmcli.kinds.text.decoder import TorchDecoder
-from lstmcli.kinds.text.decoders import decoder_of_model, has_numpy_decoder
+from lstmcli.kinds.text.decoder import TorchDecoder, decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.settings import LanguageModel
 
@@ -200,7 +199,7 @@ def made(name, settings, dtype=torch.float64):
         parameter.data.add_(torch.randn_like(parameter) * 0.3)
     ids = torch.randint(V, (T, B))
     state = tuple(tuple(0.2 + 0.5 * torch.rand_like(s) for s in one) for one in model.initial_state(B))
-    model.products = dtype
+    model.product_dtype = dtype
     state = tuple(tuple(s.to(dtype) for s in one) for one in state)
     return model.to(dtype), ids, state
 
@@ -338,6 +337,18 @@ def test_what_is_observed_unrolled_decoded_and_checked_is_the_plain_loop(name):
             checked(model, ids, state, states)
         if ("fused", None) in paths_of(name, settings, True):
             fused(model, ids, state, logits, states, option)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_path_decode_serves_what_the_settings_say_without_a_layer(name):
+    """What `lstm generate` knows of a run without torch is what the layers say."""
+    for option, settings in options(name):
+        model = made(name, settings)[0]
+        layers, by_settings = model.layers.layers, has_numpy_decoder(model.settings)
+        served = all(layer.serves("decode") for layer in layers)
+        assert served or not by_settings, option
+        assert served == by_settings or option not in ("plain", *RECURRENT), option
+        assert not any("decode" in layer.known_paths for layer in layers)
 
 
 def observed(model, ids, state, states, gates, option):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lstmcli.cells import BUILT_IN, find_cell
-from lstmcli.engine.layers import Regularization, layer_class, make_layers
+from lstmcli.engine.layers import Regularization, Start, layer_class, make_layers
 
 WIDTH, H = 6, 5
 
@@ -69,3 +69,28 @@ def test_counting_takes_no_memory_and_no_random_numbers():
 def test_a_look_up_saves_the_input_product_of_the_layers_that_make_one():
     saved = {name: cost(name).by_symbol for name in ("lstm", "gru", "mingru", "mogrifier-lstm")}
     assert saved == {"lstm": 4 * H * WIDTH, "gru": 3 * H * WIDTH, "mingru": 0, "mogrifier-lstm": 0}
+
+
+def test_what_training_keeps_is_at_least_pre_activations_and_states_in_bf16():
+    kept = {name: cost(name, units=8).kept for name in ("lstm", "gru", "mingru", "mogrifier-lstm")}
+    assert kept == {"lstm": (4 + 2) * 8 // 2, "gru": (3 + 1) * 8 // 2, "mingru": 8, "mogrifier-lstm": 8}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_training_keeps_that_much(name, dtype):
+    """Measured by what autograd holds, on the path that keeps the least."""
+    steps, rows, units = 64, 3, 16
+    (layer,) = make_layers(find_cell(name), [(WIDTH, units)], Regularization())
+    layer.reset_parameters(Start())
+    layer.path = "engine" if layer.serves("engine") else layer.path
+    held = {}
+
+    def pack(tensor):
+        held[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs, _ = layer(torch.randn(steps, rows, WIDTH, dtype=dtype), layer.initial_state(rows))
+    numbers = (sum(size for size, _ in held.values()) + outputs.untyped_storage().nbytes()) / 4
+    assert numbers >= 0.95 * cost(name, units=units).kept * steps * rows

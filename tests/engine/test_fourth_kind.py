@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 
 from lstmcli.benchmark import speed
 from lstmcli.cells import find_cell
@@ -147,6 +148,30 @@ def test_it_is_read_from_and_looked_into(home):
     gates = home.lstm("inspect", "r", "gates")
     assert "forget" in gates.out and "before" in gates.out
     assert home.lstm("eval", "r", "--json").json["loss"] > 0
+
+
+SERIES = {
+    "data": {"kind": "series", "path": "t.csv", "time": "t", "context_length": 8, "horizon": 4},
+    "model": {"hidden_size": 8, "num_layers": 1, "path": "auto", "cell": "kind.py:Mine"},
+    "train": {"max_steps": 4, "threads": 1, "batch_size": 16, "precision": "fp32"},
+}
+TASK = {
+    "data": {"kind": "synthetic", "task": "adding", "length": 10},
+    "model": SERIES["model"],
+    "train": SERIES["train"],
+}
+
+
+@pytest.mark.parametrize("config", [SERIES, TASK], ids=["series", "sequences"])
+def test_it_learns_other_kinds_of_data(home, config):
+    (home.folder / "t.csv").write_text("t,a\n" + "".join(f"{k},{k % 7 + k / 50}\n" for k in range(200)))
+    (home.folder / "other.yaml").write_text(yaml.safe_dump(config))
+    trained = home.lstm("train", "other.yaml", "--run", "r", "--json")
+    assert trained.code == 0 and trained.json["path"] == "loop", trained.err
+    assert home.lstm("eval", "r", "--split", "val", "--json").code == 0
+    if config is SERIES:
+        assert home.lstm("inspect", "r", "gates", "--json").code == 0
+        assert home.lstm("generate", "r", "--json").code == 0
 
 
 def test_where_its_file_is_gone_the_run_has_its_layer_too(home):

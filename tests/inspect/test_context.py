@@ -36,7 +36,7 @@ def model():
     for parameter in made.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.4)
     made = made.double().train()
-    made.products = torch.float64
+    made.product_dtype = torch.float64
     return made
 
 

@@ -136,8 +136,8 @@ def test_only_nan_in_validation_leaves_no_best(lab, monkeypatch):
 
 def test_a_model_that_gives_nan_writes_no_sample():
     from lstmcli.kinds.text.model import TextModel
-    from lstmcli.kinds.text.sample import sample_text
     from lstmcli.kinds.text.settings import LanguageModel, TextEvaluation
+    from lstmcli.kinds.text.task import sample_text
     from lstmcli.kinds.text.vocabulary import Vocabulary
 
     model = TextModel(LanguageModel(hidden_size=4), 4)

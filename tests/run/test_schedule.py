@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lstmcli.config.schema import Train
-from lstmcli.run.schedule import learning_rate, progress
+from lstmcli.run.loop import learning_rate, progress
 
 
 def rates(steps, drops=0, **settings):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lstmcli.config.load import load_config
+from lstmcli.inspect import rates
 from lstmcli.run import plan
 from lstmcli.run.distributed import ALONE
 from lstmcli.run.session import assemble
 from lstmcli.run.telemetry.console import Console
-from lstmcli.sweep import rates
 
 RATE, STEPS = 0.02, 6
 TEXT = {

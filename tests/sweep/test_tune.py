@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstmcli.core.errors import DataError
-from lstmcli.sweep.rates import RateTest
+from lstmcli.inspect.rates import RateTest
 
 pytest.importorskip("optuna")
 
@@ -65,7 +65,7 @@ def test_the_proposal_is_a_third_of_the_rate_of_the_lowest_loss():
 
 
 def test_a_loss_that_never_falls_is_told(lab, monkeypatch):
-    import lstmcli.sweep.rates as rates
+    import lstmcli.inspect.rates as rates
 
     with pytest.raises(DataError, match="did not fall"):
         from lstmcli.config.load import load_config

@@ -11,15 +11,13 @@ import typer
 
 from lstmcli.cli.options import Given
 from lstmcli.cli.trust import Trust
-from lstmcli.core.errors import UsageError
 from lstmcli.core.output import print_json
 
 if TYPE_CHECKING:
-    from lstmcli.api import Run
     from lstmcli.inspect.finding import Finding
     from lstmcli.inspect.source import Reading
-    from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.options import Chosen
+    from lstmcli.run.trained import TrainedRun
 
 Data = Annotated[Path | None, typer.Option("--data", help="Read another text, or table.")]
 Split = Annotated[
@@ -48,16 +46,13 @@ def group(
     context.obj, context.meta[TRUST] = run, trust
 
 
-def load_run(context: typer.Context, given: Given) -> tuple[Run | SeriesRun, Chosen]:
+def load_run(context: typer.Context, given: Given) -> tuple[TrainedRun, Chosen]:
     """The run that stands before the topic on the command line, and what its kind is asked for."""
-    from lstmcli.api import Run, load
-    from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.kind import kind_of
+    from lstmcli.run.trained import load
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
-    if not isinstance(loaded, (Run, SeriesRun)):
-        raise UsageError("lstm inspect is for runs that learned a text or to forecast series")
-    return loaded, given.to(kind_of(loaded.config), loaded)
+    return loaded, given.of(loaded, kind_of(loaded.config))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from lstmcli.core.notices import notice
 from lstmcli.engine.checks import check_layer, check_step
 from lstmcli.engine.checks.check_step import Check
 from lstmcli.engine.checks.subject import Failed, Subject
-from lstmcli.engine.footprint import check_room, layer_parameters
+from lstmcli.engine.footprint import check_memory, layer_parameters
 
 OF_A_LAYER: dict[str, Check] = {
     "finite": check_layer.finite,
@@ -50,7 +50,7 @@ def check_before_training(settings: Model) -> None:
         ResourceError: layers of these sizes do not fit into memory.
         ConfigError: the step does not keep to the contract; with the place in the cell's file.
     """
-    check_room(layer_parameters(settings))
+    check_memory(layer_parameters(settings))
     if is_built_in(settings.cell):
         return
     cell_class = find_cell(settings.cell)

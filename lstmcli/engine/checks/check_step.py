@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstmcli.engine.checks.subject import (
     BATCH,
+    Call,
     Failed,
     Passed,
-    Step,
     Subject,
     difference,
     gradients_of,
     weighted,
 )
 from lstmcli.engine.layers.equations import Results, Unfit
+from lstmcli.engine.untraced import UntracedMode
 
 CONTRACT = "lstmcli.cells.base has the contract"
 LEARNED = "learned vectors (H,) are named in `vectors`; for anything else write a FreeCell"
@@ -65,23 +65,18 @@ class Watched(NamedTuple):
     lowered: list[Event]  # conversions to a dtype that is less exact
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(UntracedMode):
     """Sees each operation below autograd. Tensors are told apart by their memory, as views share it."""
 
-    def __init__(self, step: Step):
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, call: Call):
+        super().__init__()
         self.watched = Watched([], [], [], [], [], [])
-        self._given = {_memory(t): name for name, t in step.arguments.items()}
-        if step.equations.owns_parameters:
-            owner = step.equations.owner
+        self._given = {_memory(t): name for name, t in call.arguments.items()}
+        if call.equations.owns_parameters:
+            owner = call.equations.owner
             owned = [*owner.named_parameters(), *owner.named_buffers()]
             self._given |= {_memory(t): f"its own {name!r}" for name, t in owned}
         self._made: dict[int, Tensor] = {}  # by memory, with a tensor that keeps it from being used again
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch asks; had this to be hidden from its compiler, it would import that first, for a second."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -155,10 +150,10 @@ def _place() -> str:
 @lru_cache(maxsize=1)
 def _watch(subject: Subject) -> Watched:
     """What a step of evaluation does; watched once for all checks of a cell."""
-    step = subject.step()
+    call = subject.call()
     before = _generators()
-    with torch.no_grad(), _Watch(step) as watch, _WatchPython(watch.watched):
-        step()
+    with torch.no_grad(), _Watch(call) as watch, _WatchPython(watch.watched):
+        call()
     watched: Watched = watch.watched
     moved = [name for name, state in _generators().items() if before[name] != state]
     watched.drawn.extend(Event(name, "") for name in moved)
@@ -184,7 +179,7 @@ def contract(subject: Subject) -> Passed:
         if held := [] if equations.owns_parameters else _learned_attributes(equations.owner):
             raise Failed(f"self.{held[0]} holds parameters that nothing trains or saves", LEARNED)
         with torch.no_grad():
-            results = [subject.step(before=0)(), subject.step()()]
+            results = [subject.call(before=0)(), subject.call()()]
     except Unfit as unfit:
         raise Failed(str(unfit), CONTRACT) from None
     state = subject.cell_class.state
@@ -259,17 +254,17 @@ def deterministic(subject: Subject) -> Passed:
             if subject.equations.owns_parameters
             else "drop by model.dropout, recurrent_dropout or zoneout",
         )
-    step, other = subject.step(), subject.step(seed=3)
+    call, other = subject.call(), subject.call(seed=3)
     with torch.no_grad():
-        first = step().values
-        before = _kept(step.equations.owner)
-        again = [step(other.arguments).values, step().values][1]
+        first = call().values
+        before = _kept(call.equations.owner)
+        again = [call(other.arguments).values, call().values][1]
     if differs := difference(again, first, 0.0):
         raise Failed(
             f"two runs after one seeding differ: {differs}",
             "a step must depend on its arguments alone: no counters or clocks, and nothing kept on self",
         )
-    after = _kept(step.equations.owner)
+    after = _kept(call.equations.owner)
     if changed := [name for name, value in after.items() if before.get(name) != value]:
         raise Failed(
             f"a step changes self.{changed[0]}",
@@ -303,7 +298,7 @@ def begins_from_zeros(subject: Subject) -> Passed:
 def gate_names(subject: Subject) -> Passed:
     """Every gate has a name and an activation, for the statistics."""
     with torch.no_grad():
-        gates = subject.step()().gates
+        gates = subject.call()().gates
     declared = getattr(subject.cell_class, "gates", None)
     if complex_ := [k for k, v in gates.items() if v.is_complex()]:
         raise Failed(f"the activation of gate {complex_[0]!r} is complex", "statistics want real numbers")
@@ -320,18 +315,18 @@ def gate_names(subject: Subject) -> Passed:
 @torch.no_grad()
 def streams_apart(subject: Subject) -> Passed:
     """What is in other rows of the batch, and how many they are, changes nothing."""
-    step, other = subject.step(), subject.step(seed=4)
-    wanted = step().values
-    rows = {name: t for name, t in step.arguments.items() if t.dim() > 1}  # vectors have none
-    for axis, what in enumerate(step.equations.axes):
+    call, other = subject.call(), subject.call(seed=4)
+    wanted = call().values
+    rows = {name: t for name, t in call.arguments.items() if t.dim() > 1}  # vectors have none
+    for axis, what in enumerate(call.equations.axes):
         for k in range(next(iter(rows.values())).shape[axis]):
             alone = {name: t.narrow(axis, k, 1) for name, t in rows.items()}
             mixed = {name: other.arguments[name].clone() for name in rows}
             for name, t in alone.items():
                 mixed[name].narrow(axis, k, 1).copy_(t)
             said = f"{what.format(k)} changes when the others"
-            _same_row(f"{said} change", step(step.arguments | mixed), k, wanted, k, axis)
-            _same_row(f"{said} are gone", step(step.arguments | alone), 0, wanted, k, axis)
+            _same_row(f"{said} change", call(call.arguments | mixed), k, wanted, k, axis)
+            _same_row(f"{said} are gone", call(call.arguments | alone), 0, wanted, k, axis)
     return Passed(f"{BATCH} streams")
 
 
@@ -350,15 +345,15 @@ def gradients(subject: Subject) -> Passed:
     Where the step holds a function without a derivative, another in its place (a straight-through estimator)
     is the author's choice, and told.
     """
-    step = subject.step()
-    sources = step.arguments | {f"the parameter {n}": p.data for n, p in step.equations.parameters.items()}
-    claimed = _claimed(step)
+    call = subject.call()
+    sources = call.arguments | {f"the parameter {n}": p.data for n, p in call.equations.parameters.items()}
+    claimed = _claimed(call)
     watched = _watch(subject)
     if watched.lowered:
         return Passed(f"not compared: the step computes in {watched.lowered[0]}", warning=True)
-    if _agree(step, sources, claimed) is None:
+    if _agree(call, sources, claimed) is None:
         return Passed(f"of {len(sources)} tensors")
-    differs = next((d for name in sources if (d := _agree(step, {name: sources[name]}, claimed))), "")
+    differs = next((d for name in sources if (d := _agree(call, {name: sources[name]}, claimed))), "")
     if watched.stepped:
         return Passed(
             f"{differs}: taken for a straight-through estimator of {watched.stepped[0]}", warning=True
@@ -368,15 +363,15 @@ def gradients(subject: Subject) -> Passed:
     )
 
 
-def _claimed(step: Step) -> dict[str, Tensor]:
-    leaves = {name: t.detach().clone().requires_grad_() for name, t in step.arguments.items()}
-    own = {f"the parameter {n}": p for n, p in step.equations.parameters.items()}
-    loss = weighted(step(leaves).values)
+def _claimed(call: Call) -> dict[str, Tensor]:
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in call.arguments.items()}
+    own = {f"the parameter {n}": p for n, p in call.equations.parameters.items()}
+    loss = weighted(call(leaves).values)
     return gradients_of(loss, leaves | own)
 
 
 @torch.no_grad()
-def _agree(step: Step, sources: dict[str, Tensor], claimed: dict[str, Tensor]) -> str | None:
+def _agree(call: Call, sources: dict[str, Tensor], claimed: dict[str, Tensor]) -> str | None:
     """What differs along a direction of all these sources at once, or None. They are put back."""
     directions = {}
     for number, (name, source) in enumerate(sources.items()):
@@ -387,7 +382,7 @@ def _agree(step: Step, sources: dict[str, Tensor], claimed: dict[str, Tensor]) -
     for sign in (1.0, -1.0):
         for name, source in sources.items():
             source.copy_(kept[name] + sign * NUDGE * directions[name])
-        losses.append(float(weighted(step().values)))
+        losses.append(float(weighted(call().values)))
     for name, source in sources.items():
         source.copy_(kept[name])
     measured = (losses[0] - losses[1]) / (2.0 * NUDGE)

@@ -36,7 +36,7 @@ class Passed(NamedTuple):
     warning: bool = False
 
 
-class Step(NamedTuple):
+class Call(NamedTuple):
     """One step of a cell, with the arguments of its function, each by name, and each with rows of its own."""
 
     equations: Equations
@@ -80,7 +80,7 @@ class Subject:
         """In float64, as they are in evaluation."""
         return self.layer().equations()
 
-    def step(self, seed: int = 2, before: int = 3) -> Step:
+    def call(self, seed: int = 2, before: int = 3) -> Call:
         """A step on inputs drawn at random, from the state that the cell itself came to in those `before`."""
         generator = torch.Generator().manual_seed(seed)
 
@@ -99,7 +99,7 @@ class Subject:
             for given in inputs[:-1]:
                 values = equations(given | state | vectors).values
                 state = {name: values[name.replace("the", "the new", 1)].clone() for name in state}
-        return Step(equations, inputs[-1] | state | vectors)
+        return Call(equations, inputs[-1] | state | vectors)
 
     def layer(self, dtype: torch.dtype = torch.float64, path: str | None = None, seed: int = 1) -> Layer:
         """A layer with parameters a little off their start, so that no symmetry hides a mistake."""

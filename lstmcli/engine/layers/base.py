@@ -42,7 +42,7 @@ class Regularization(NamedTuple):
         return frozenset(name for name, rate in rates.items() if rate)
 
 
-NO_DROPS = Regularization()
+UNDROPPED = Regularization()
 
 
 class Start(NamedTuple):
@@ -59,6 +59,7 @@ class Path(NamedTuple):
     knows: frozenset[str] = frozenset()  # fields of `Regularization` that it applies
     cell: CellClass | None = None  # the one cell whose equations it has of its own; None: any of the kind
     compiled: bool = False  # by kernels that are compiled for the cell, where there is a compiler
+    windows: bool = True  # whole windows with gradients; else one step after the other, outside of torch
 
 
 class Cost(NamedTuple):
@@ -67,6 +68,7 @@ class Cost(NamedTuple):
     parameters: int  # numbers that are learned
     multiply_adds: int  # of the matrix products, for one symbol, forward; backward has twice as many
     by_symbol: int  # of these, what a look-up saves where the input is one of few symbols
+    kept: int  # numbers in fp32 that training keeps of one symbol at the least, until backward
 
 
 class Layer(nn.Module):
@@ -90,7 +92,7 @@ class Layer(nn.Module):
     compiled = False
     recompute = False
 
-    def __init__(self, cell: Any, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
+    def __init__(self, cell: Any, input_size: int, hidden_size: int, drops: Regularization = UNDROPPED):
         super().__init__()
         self.cell, self.drops = cell, drops
         self.input_size, self.hidden_size = input_size, hidden_size
@@ -118,14 +120,15 @@ class Layer(nn.Module):
                 f"{', '.join(named)}: {settings.cell} is a {cls.kind} cell, whose recurrence is its own",
                 "set it to 0, or choose a gated cell (`lstm cells` lists them)",
             )
-        return NO_DROPS
+        return UNDROPPED
 
     @classmethod
     def cost(cls, cell_class: Any, input_size: int, hidden_size: int) -> Cost:
-        """Counted on a layer that has no memory for its numbers."""
+        """Counted on a layer that has no memory for its numbers; kept are the outputs."""
         with torch.device("meta"):
-            parameters = list(cls.make(cell_class, [(input_size, hidden_size)], NO_DROPS)[0].parameters())
-        return Cost(sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.dim() > 1), 0)
+            parameters = list(cls.make(cell_class, [(input_size, hidden_size)], UNDROPPED)[0].parameters())
+        matrices = sum(p.numel() for p in parameters if p.dim() > 1)
+        return Cost(sum(p.numel() for p in parameters), matrices, 0, hidden_size)
 
     @classmethod
     def check_declared(cls, cell_class: Any) -> None:
@@ -135,13 +138,18 @@ class Layer(nn.Module):
     # --- what it is ---
 
     @property
+    def memory(self) -> str:
+        """The state that carries what is remembered: the cell state, or else the hidden state."""
+        return "cell" if "cell" in self.cell.state else self.cell.state[0]
+
+    @property
     def plain_path(self) -> str:
         return [*self.paths][-1]
 
     @property
     def known_paths(self) -> list[str]:
-        """The paths that compute this layer, what it drops included; the quickest first."""
-        return [name for name in self.paths if self.serves(name)]
+        """The paths that compute windows of this layer, what it drops included; the quickest first."""
+        return [name for name, path in self.paths.items() if path.windows and self.serves(name)]
 
     def serves(self, path: str) -> bool:
         """Whether the path is known to compute this layer."""

@@ -17,9 +17,10 @@ from lstmcli.cells.base import GatedCell, State
 from lstmcli.cells.zoo.lstm import LSTM
 from lstmcli.config.schema import Model
 from lstmcli.core.errors import ConfigError
+from lstmcli.engine import decode
 from lstmcli.engine.dropout import chosen, dropout
 from lstmcli.engine.layers.base import (
-    NO_DROPS,
+    UNDROPPED,
     Cost,
     Layer,
     Multiply,
@@ -80,11 +81,12 @@ class GatedLayer(Layer):
     function = "pointwise"
     paths: ClassVar = {
         "fused": Path(frozenset({"weight_drop"}), cell=LSTM),
+        "decode": Path(decode.KNOWS, cell=LSTM, windows=False),
         "engine": Path(EVERYTHING, compiled=True),
         "loop": Path(EVERYTHING),
     }
 
-    def __init__(self, cell: GatedCell, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
+    def __init__(self, cell: GatedCell, input_size: int, hidden_size: int, drops: Regularization = UNDROPPED):
         super().__init__(cell, input_size, hidden_size, drops)
         rows = len(cell.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
@@ -108,8 +110,11 @@ class GatedLayer(Layer):
 
     @classmethod
     def cost(cls, cell_class: type[GatedCell], input_size: int, hidden_size: int) -> Cost:
-        by_input = len(cell_class.gates) * hidden_size * input_size
-        return super().cost(cell_class, input_size, hidden_size)._replace(by_symbol=by_input)
+        """Kept are the pre-activations and the states, which may be in bf16."""
+        rows = len(cell_class.gates) * hidden_size
+        kept = (rows + len(cell_class.state) * hidden_size) // 2
+        plain = super().cost(cell_class, input_size, hidden_size)
+        return plain._replace(by_symbol=rows * input_size, kept=kept)
 
     @classmethod
     def check_declared(cls, cell_class: type[GatedCell]) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lstmcli.cells.base import ScanCell, State
 from lstmcli.engine.layers.base import (
-    NO_DROPS,
+    UNDROPPED,
     Layer,
     Multiply,
     Path,
@@ -58,7 +58,7 @@ class ScanLayer(Layer):
     function = "coefficients"
     paths: ClassVar = {"scan": Path()}
 
-    def __init__(self, cell: ScanCell, input_size: int, hidden_size: int, drops: Regularization = NO_DROPS):
+    def __init__(self, cell: ScanCell, input_size: int, hidden_size: int, drops: Regularization = UNDROPPED):
         super().__init__(cell, input_size, hidden_size, drops)
         rows = len(cell.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lstmcli.engine.measures.unrolled import Step, flatten, pull_back
+from lstmcli.engine.measures.unrolled import StackStep, flatten, pull_back
 from lstmcli.engine.stack import Stack
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Lags of which rows are shown."""
-Losses = Callable[[Step], Tensor]
+Losses = Callable[[StackStep], Tensor]
 """From the last step the loss of each stream (B,), as a function of its output or new states."""
 
 
@@ -52,7 +52,7 @@ class Gradients:
     layers: list[LayerGradients]
 
 
-def norms_by_lag(stack: Stack, steps: list[Step], losses: Losses, explain: bool = True) -> Gradients:
+def norms_by_lag(stack: Stack, steps: list[StackStep], losses: Losses, explain: bool = True) -> Gradients:
     """Walk back from the loss of the last step; `steps` is emptied on the way, to give memory back."""
     last = steps[-1]
     with torch.enable_grad():
@@ -78,15 +78,15 @@ def norms_by_lag(stack: Stack, steps: list[Step], losses: Losses, explain: bool 
 class _Walk:
     """The two explanations for one layer, from the last step backwards."""
 
-    def __init__(self, number: int, names: Sequence[str], gradients: Sequence[Tensor], forgets: bool):
-        self.number, self.memory = number, list(names).index(memory_of(names))
+    def __init__(self, number: int, memory: int, gradients: Sequence[Tensor], forgets: bool):
+        self.number, self.memory = number, memory  # the places of the layer, and of its memory
         self.forgets = forgets
         self.chain: list[Tensor] = []  # norms by lag
         self.forget_gates: list[Tensor] = []
         self._direct, self._by_hidden = gradients[self.memory], torch.zeros_like(gradients[0])
         self._carousel = gradients[self.memory]
 
-    def back(self, step: Step) -> None:
+    def back(self, step: StackStep) -> None:
         """Note the norms at one step, then go to the one before it."""
         old, new, memory = step.old[self.number], step.new[self.number], self.memory
         at_memory = self._direct
@@ -99,19 +99,12 @@ class _Walk:
             self._carousel = self._carousel * step.gates[self.number]["forget"]
 
 
-def _walks(stack: Stack, last: Step, gradients: Sequence[Tensor]) -> list[_Walk]:
+def _walks(stack: Stack, last: StackStep, gradients: Sequence[Tensor]) -> list[_Walk]:
     walks, given = [], iter(gradients)
     for number, (layer, new, gates) in enumerate(zip(stack.layers, last.new, last.gates, strict=True)):
-        names = tuple(layer.cell.state)
-        own = [next(given) for _ in new]
-        memory = own[names.index(memory_of(names))]
-        walks.append(_Walk(number, names, own, forgets(names, gates, memory)))
+        own, memory = [next(given) for _ in new], layer.cell.state.index(layer.memory)
+        walks.append(_Walk(number, memory, own, forgets(layer.cell.state, gates, own[memory])))
     return walks
-
-
-def memory_of(states: Sequence[str]) -> str:
-    """The state that carries a layer's memory: its cell state, or else its hidden state."""
-    return "cell" if "cell" in states else states[0]
 
 
 def forgets(states: Sequence[str], gates: Mapping[str, Tensor], memory: Tensor) -> bool:
@@ -134,7 +127,7 @@ def _by_layer(stack: Stack, exact: list[list[Tensor]], walks: list[_Walk]) -> li
         walk = walks[number] if walks else None
         chain = torch.stack(walk.chain) if walk else None
         product = torch.stack(walk.forget_gates) if walk and walk.forgets else None
-        found.append(LayerGradients(memory_of(layer.cell.state), states, chain, product))
+        found.append(LayerGradients(layer.memory, states, chain, product))
     return found
 
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmcli.engine.layers import Multiply
-from lstmcli.engine.products import Product, repeated_product
+from lstmcli.engine.packed import Product, repeated_product
 from lstmcli.engine.stack import Stack, StackState
 
 
-class Step(NamedTuple):
+class StackStep(NamedTuple):
     """One step of a stack: what it began with, and what it made of it."""
 
     old: StackState  # leaves
@@ -72,7 +72,7 @@ def stack_step(
     return read, tuple(new), tuple(gates)
 
 
-def unroll(stack: Stack, inputs: Tensor, state: StackState) -> list[Step]:
+def unroll(stack: Stack, inputs: Tensor, state: StackState) -> list[StackStep]:
     """The steps for inputs (T, B, E) from `state`, each with its own graph."""
     steps, multiply = [], Packed()
     with torch.enable_grad():
@@ -80,7 +80,7 @@ def unroll(stack: Stack, inputs: Tensor, state: StackState) -> list[Step]:
             old = tuple(tuple(s.detach().clone().requires_grad_() for s in layer) for layer in state)
             output, state, gates = stack_step(stack, x, old, multiply)
             kept = tuple({name: g.detach() for name, g in layer.items()} for layer in gates)
-            steps.append(Step(old, state, output, kept))
+            steps.append(StackStep(old, state, output, kept))
     return steps
 
 

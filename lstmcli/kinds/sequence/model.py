@@ -79,7 +79,7 @@ class SequenceModel(RecurrentModel):
         self.embedding = nn.Embedding(shape.symbols, width) if shape.symbols else None
         self.layers = Stack(settings, cell_class or find_cell(settings.cell), width, window)
         self.head = nn.Linear(settings.sizes[-1], shape.outputs)
-        self.products = torch.float32
+        self.product_dtype = torch.float32
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -98,8 +98,8 @@ class SequenceModel(RecurrentModel):
 
         def bottom(layer: Layer, start: State) -> tuple[Tensor, State]:
             if self.embedding is None:
-                return layer.forward(inputs.to(self.products), start)
-            return layer.forward_symbols(self.embedding.weight.to(self.products), inputs, start)
+                return layer.forward(inputs.to(self.product_dtype), start)
+            return layer.forward_symbols(self.embedding.weight.to(self.product_dtype), inputs, start)
 
         outputs, state = self.layers(bottom, state)
         return outputs, state
@@ -138,6 +138,6 @@ class SequenceModel(RecurrentModel):
             x = inputs
             if self.embedding is not None:
                 x = functional.embedding(inputs, self.embedding.weight.detach())
-            return self.layers.observe(x.to(self.products), self.initial_state(inputs.shape[1]))
+            return self.layers.observe(x.to(self.product_dtype), self.initial_state(inputs.shape[1]))
         finally:
             self.train(training)

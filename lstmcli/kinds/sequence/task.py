@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lstmcli.config.schema import Config
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.stack import Stack, StackState
 from lstmcli.kinds.files.cache import digest_of
@@ -59,7 +59,7 @@ class SequenceTask:
         """A model for sequences of up to `longest` steps; ResourceError: there is no room to train it."""
         config = self.config
         part, numbers = config.train.batch_size // ranks.size, shape.parameters(config.model)
-        check_training_room(config, numbers, part, longest, sum(config.model.sizes))
+        check_training_memory(config, numbers, part, longest, layer_values(config.model))
         self.shape = shape
         self.model = SequenceModel(config.model, shape, window=longest)
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -32,19 +31,19 @@ class SequenceRun(TrainedRun):
     @cached_property
     def document(self) -> dict[str, Any]:
         """The checkpoint's `sequence.json`."""
-        return read_json(self.checkpoint / "sequence.json")
+        return self.file("sequence.json")
 
     @cached_property
     def model(self) -> SequenceModel:
         """The torch module, on the CPU in fp32, ready to evaluate. RunError: the checkpoint is damaged."""
-        from lstmcli.engine.footprint import check_room
+        from lstmcli.engine.footprint import check_memory
         from lstmcli.engine.hardware import path_for_one_use, set_path
         from lstmcli.kinds.sequence.model import SequenceModel, SequenceShape
         from lstmcli.run.own_cell import cell_of_checkpoint
         from lstmcli.run.state import load_model, tensors_of
 
         settings, shape = self.config.model, SequenceShape.from_json(self.document.get("shape"))
-        check_room(shape.parameters(settings))
+        check_memory(shape.parameters(settings))
         with cell_of_checkpoint(settings.cell, self.checkpoint, notice):
             model = SequenceModel(settings, shape)
         load_model(model, tensors_of(self._snapshot, model))
@@ -119,12 +118,12 @@ class ClassifierRun(SequenceRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.sequence.labelled import prepare_labelled
 
+        _ = self.began_in
         try:
             data = prepare_labelled(self.config.data, self.config.seed)
         except DataError as error:
             raise DataError(error.message, "give the table with --data FILE") from error
-        manifest = read_json(self.directory.manifest_path)
-        if manifest.get("data_fingerprint") != data.fingerprint:
+        if self.record["data_fingerprint"] != data.fingerprint:
             notice("the data have changed since this run was trained")
             if data.encoding != self.encoding:
                 raise RunError(

@@ -31,17 +31,6 @@ def seasonal_naive(history: Array, horizon: int, season: int) -> Array:
     return _repeat(np.where(np.isnan(figure), naive(history, season), figure), horizon)
 
 
-def seasonal_naive_drift(history: Array, horizon: int, season: int) -> Array:
-    """`seasonal_naive` plus, for each season ahead, the mean change over one season in the history.
-
-    On logarithms (``np.exp(seasonal_naive_drift(np.log(y), ...))``) the change is a growth rate.
-    """
-    change = history[:, season:] - history[:, :-season]
-    mean, count = _mean(change)
-    ahead = np.arange(horizon) // season + 1
-    return seasonal_naive(history, horizon, season) + np.where(count > 0, mean, 0.0)[:, None] * ahead
-
-
 def drift(history: Array, horizon: int, season: int = 1) -> Array:
     """The line through the first and the last observed value of the history given."""
     last, end = _last_observed(history)
@@ -57,12 +46,6 @@ def seasonal_mean(history: Array, horizon: int, season: int) -> Array:
     blocks = _seasons(history, season)[:, -MEAN_SEASONS:]
     mean, count = _mean(blocks.transpose(0, 2, 1))
     return _repeat(np.where(count > 0, mean, seasonal_naive(history, season, season)), horizon)
-
-
-def window_mean(history: Array, horizon: int, season: int = 1) -> Array:
-    """The mean of the history given."""
-    mean, _ = _mean(history)
-    return np.repeat(mean[:, None], horizon, axis=1)
 
 
 BASELINES: dict[str, Callable[[Array, int, int], Array]] = {

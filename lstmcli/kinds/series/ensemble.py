@@ -76,13 +76,13 @@ class Portfolio(RecurrentModel):
         return [stack for model in self._all for stack in model.stacks]
 
     @property
-    def products(self) -> torch.dtype:
-        return self.models("trained")[0].products
+    def product_dtype(self) -> torch.dtype:
+        return self.models("trained")[0].product_dtype
 
-    @products.setter
-    def products(self, dtype: torch.dtype) -> None:
+    @product_dtype.setter
+    def product_dtype(self, dtype: torch.dtype) -> None:
         for model in self._all:
-            model.products = dtype
+            model.product_dtype = dtype
 
     def observe(self, rows: Rows) -> list[Trace]:
         """Gates and states of the first member."""

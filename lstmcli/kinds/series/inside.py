@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.engine.measures.gradients import Gradients, norms_by_lag
-from lstmcli.engine.measures.unrolled import Step, differentiable, unroll
+from lstmcli.engine.measures.unrolled import StackStep, differentiable, unroll
 from lstmcli.kinds.series.model import SeriesModel, SeriesNetwork
 from lstmcli.kinds.series.normalise import Rows
 
@@ -24,7 +24,7 @@ def series_gradient_norms(model: SeriesModel, rows: Rows, explain: bool = True) 
         )
 
 
-def _forecast_losses(network: SeriesNetwork, rows: Rows, last: Step) -> Tensor:
+def _forecast_losses(network: SeriesNetwork, rows: Rows, last: StackStep) -> Tensor:
     """Mean loss (R,) over what is observed of each row's target, from the state at the context's end."""
     _, window, identity = network.inputs(rows)
     truth = ((rows.target - window.ahead) / window.scale).float()

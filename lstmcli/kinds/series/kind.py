@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.kinds.series import verbs
-from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Progress, Reading
+from lstmcli.run.kind import Charts, Evaluated, Kind, Needs, Products, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -44,7 +44,18 @@ class SeriesKind(Kind["SeriesConfig"]):
         "train.average": [None, 0.99, 0.998],
     }
 
-    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "init": verbs.INIT,
+    }
+
+    makes = "Forecasts"
+    topics: ClassVar = {
+        topic: f"lstmcli.inspect.{topic}:{topic}_of_series"
+        for topic in ("gates", "units", "gradients", "memory")
+    }
 
     def task(self, config: SeriesConfig, on_progress: Reading, ranks: Ranks) -> SeriesTask:
         if config.forecast.members == "auto":
@@ -75,6 +86,17 @@ class SeriesKind(Kind["SeriesConfig"]):
 
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
+
+    def takes(self, file: Path) -> int:
+        return 2 if verbs.is_table(file) else 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.series.proposal import series_config
+
+        return series_config(file, chosen["horizon"], chosen["minutes"])
+
+    def products(self, run: SeriesRun) -> Products:
+        return verbs.products(run)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
         from lstmcli.kinds.series.scaling import Scaler

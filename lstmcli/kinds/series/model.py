@@ -64,13 +64,13 @@ class SeriesModel(RecurrentModel):
         return [member.layers for member in self.networks]
 
     @property
-    def products(self) -> torch.dtype:
-        return self.networks[0].products
+    def product_dtype(self) -> torch.dtype:
+        return self.networks[0].product_dtype
 
-    @products.setter
-    def products(self, dtype: torch.dtype) -> None:
+    @product_dtype.setter
+    def product_dtype(self, dtype: torch.dtype) -> None:
         for member in self.networks:
-            member.products = dtype
+            member.product_dtype = dtype
 
     def loss(self, rows: Rows) -> Tensor:
         """Mean loss per observed value of the target, in normalised units, over the members."""
@@ -106,7 +106,7 @@ class SeriesModel(RecurrentModel):
         try:
             with torch.no_grad():
                 x, _, _ = first.inputs(rows)
-                return first.layers.observe(x.to(first.products), first.layers.initial_state(x.shape[1]))
+                return first.layers.observe(x.to(first.product_dtype), first.layers.initial_state(x.shape[1]))
         finally:
             self.train(training)
 
@@ -120,7 +120,7 @@ class SeriesNetwork(nn.Module):
         self.settings, self.shape, self.head = settings, shape, head
         self.context, self.horizon = config.data.context_length, config.data.horizon
         self.patch, self.lag = settings.patch_length, max(settings.lags, default=0)
-        self.products = torch.float32
+        self.product_dtype = torch.float32
         per_step = shape.channels * (1 + shape.observed + len(settings.lags)) + shape.past
         self.future = shape.calendar + shape.known
         self.identity = settings.channel_embedding + settings.series_embedding + shape.static
@@ -200,7 +200,7 @@ class SeriesNetwork(nn.Module):
 
     def _run(self, x: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """The layers over inputs (T, R, E), in the products' dtype; outputs (T, R, H) in fp32."""
-        x = x.to(self.products)
+        x = x.to(self.product_dtype)
         outputs, state = self.layers(lambda layer, start: layer(x, start), state)
         return outputs.float(), state
 
@@ -368,7 +368,7 @@ def _between(values: Tensor, levels: list[float], wanted: list[float]) -> Tensor
     return torch.lerp(values[..., right - 1], values[..., right], share)
 
 
-def check_series_room(config: SeriesConfig) -> None:
+def check_series_memory(config: SeriesConfig) -> None:
     """ResourceError if the values of one batch of windows do not fit, their lags included, or the paths that
     one forecast draws."""
     data, settings = config.data, config.forecast

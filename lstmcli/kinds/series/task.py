@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from lstmcli.core.errors import ConfigError
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState
@@ -26,7 +26,7 @@ from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import (
     SeriesModel,
     SeriesShape,
-    check_series_room,
+    check_series_memory,
     series_parameters,
 )
 from lstmcli.kinds.series.normalise import Rows
@@ -36,9 +36,9 @@ from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
-from lstmcli.run.directory import read_json
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
+from lstmcli.run.records import read_listed_json
 from lstmcli.run.task import Measured, Score
 from lstmcli.run.telemetry.console import Console
 from lstmcli.run.telemetry.logger import Logger
@@ -73,7 +73,7 @@ class SeriesTask:
         )
         # No later part may shape the model.
         missing = bool(self.scaler.outliers) or any(bool(np.isnan(values).any()) for values in train)
-        self._check_room(config, series_shape(config, panel, missing), part)
+        self._check_memory(config, series_shape(config, panel, missing), part)
         self._make(missing)
         self._cell_files = cell_files(config.model.cell, self.model.stacks[0].layers[0].cell)
         self.val = split_windows(
@@ -101,13 +101,13 @@ class SeriesTask:
         part = self.ranks.part_of(config.train.batch_size)
         return SeriesBatches(windows, part, config.seed, self.ranks.rank, self.ranks.size)
 
-    def _check_room(self, config: SeriesConfig, shape: SeriesShape, rows: int) -> None:
+    def _check_memory(self, config: SeriesConfig, shape: SeriesShape, rows: int) -> None:
         settings = config.forecast
         members = settings.members if isinstance(settings.members, int) else 1
         steps = config.data.context_length // settings.patch_length
-        width = sum(config.model.sizes) * members
-        check_training_room(config, series_parameters(config, shape), rows, steps, width)
-        check_series_room(config)
+        width = layer_values(config.model) * members
+        check_training_memory(config, series_parameters(config, shape), rows, steps, width)
+        check_series_memory(config)
 
     def _make(self, missing: bool) -> None:
         """The model, and the forecaster that it makes of the table."""
@@ -213,7 +213,7 @@ class SeriesTask:
 
     def restore(self, folder: Path) -> None:
         path, levels = folder / "series.json", len(self.config.forecast.quantiles)
-        found = check_document(read_json(path), path, self.config.data.horizon, levels)
+        found = check_document(read_listed_json(folder, path.name), path, self.config.data.horizon, levels)
         self.forecaster.calibration = Calibration.from_json(
             found.get("calibration"), found.get("calibrated_on")
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import UsageError
 from lstmcli.core.output import print_line, print_text
-from lstmcli.run.kind import Evaluated, Progress
+from lstmcli.run.kind import Evaluated, Products, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -34,8 +34,23 @@ REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "steps of windows to look inside with", int, 50_000, least=2),
 )
+INIT = (
+    Option("--horizon", "steps to forecast; default by the unit", int, least=1),
+    Option("--minutes", "what training may take; default by size", float, least=0.05),
+)
+TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FEW = 3
 """Pictures in the terminal."""
+
+
+def is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
@@ -71,6 +86,14 @@ def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     else:
         _show(made, [path for path in (output, plot) if path is not None])
     return {}
+
+
+def products(run: SeriesRun) -> Products:
+    """Six series for `lstm report`."""
+    from lstmcli.kinds.series.plot import forecast_figure
+
+    figure = forecast_figure(run.forecast().panels(6))
+    return Products("forecasts from the end of each series", figure=figure)
 
 
 def _document(run: SeriesRun, made: Forecast) -> dict[str, Any]:

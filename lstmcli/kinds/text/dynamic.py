@@ -52,7 +52,9 @@ def dynamic_losses(
     """
     model = copy.deepcopy(model).eval()
     if model.head.weight.device.type == "cpu":
-        model.products = torch.promote_types(model.products, torch.float32)  # faster for a single row
+        model.product_dtype = torch.promote_types(
+            model.product_dtype, torch.float32
+        )  # faster for a single row
     scale = _root_mean_square(model, train, settings)
     follow = _Follower(model, scale, settings)
     losses = np.empty(len(ids) - 1, dtype=np.float32)

@@ -9,7 +9,7 @@ from lstmcli.core.errors import DataError
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gates import STREAMS
 from lstmcli.engine.measures.gradients import Gradients, norms_by_lag
-from lstmcli.engine.measures.unrolled import Step, differentiable, unroll
+from lstmcli.engine.measures.unrolled import StackStep, differentiable, unroll
 from lstmcli.engine.stack import StackState
 from lstmcli.kinds.text.model import TextModel
 
@@ -35,7 +35,7 @@ def gradient_norms(
     if state is None:
         state = model.initial_state(ids.shape[1])
 
-    def losses(last: Step) -> Tensor:
+    def losses(last: StackStep) -> Tensor:
         logits = model.logits(last.output.unsqueeze(0))[0]
         return functional.cross_entropy(logits, ids[-1], reduction="none")
 

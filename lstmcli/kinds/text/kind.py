@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmcli.core.notices import notice
 from lstmcli.kinds.text import verbs
-from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Needs, Progress, Reading
+from lstmcli.run.kind import Asked, Charts, Evaluated, Kind, Measurement, Needs, Products, Progress, Reading
 from lstmcli.run.options import Chosen
 
 if TYPE_CHECKING:
@@ -46,10 +46,17 @@ class TextKind(Kind["TextConfig"]):
         "eval": verbs.EVAL,
         "generate": verbs.GENERATE,
         "report": verbs.REPORT,
+        "init": verbs.INIT,
         "inspect gates": verbs.GATES,
         "inspect units": verbs.UNITS,
     }
     measures = ("eval", "gradients")
+
+    makes = "Samples"
+    topics: ClassVar = {
+        topic: f"lstmcli.inspect.{topic}:{topic}_of_text"
+        for topic in ("gates", "units", "gradients", "memory")
+    }
 
     def task(self, config: TextConfig, on_progress: Reading, ranks: Ranks) -> TextTask:
         from lstmcli.kinds.text.task import TextTask
@@ -86,6 +93,17 @@ class TextKind(Kind["TextConfig"]):
             return Measurement()
         found = gradients_by_lag(task.model, task.data.val, asked.lag)
         return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
+
+    def takes(self, file: Path) -> int:
+        return 1
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.text.propose import propose_text
+
+        return propose_text(file, chosen["minutes"])
+
+    def products(self, run: Run) -> Products:
+        return verbs.products(run)
 
     def check_data(self, config: TextConfig) -> dict[str, Any]:
         """All of the text, with a cache that is thrown away."""

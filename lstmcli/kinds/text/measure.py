@@ -48,7 +48,7 @@ def gradients_by_lag(model: TextModel, text: Any, lag: int) -> Measurement:
     if text is None:
         raise DataError("gradients are measured on the validation text, and there is none")
     exact = copy.deepcopy(model).to("cpu").double()
-    exact.products = torch.float64
+    exact.product_dtype = torch.float64
     ids = passages(text, lag)
     with torch.no_grad():
         _, state = exact(ids[:BEFORE], exact.initial_state(PASSAGES))

@@ -14,8 +14,8 @@ from lstmcli.cells.base import CellClass, State
 from lstmcli.engine.dropout import dropout
 from lstmcli.engine.footprint import layer_parameters
 from lstmcli.engine.layers import Layer, Trace
+from lstmcli.engine.pointwise import ACCUMULATE
 from lstmcli.engine.stack import RecurrentModel, Stack, StackState
-from lstmcli.kinds.text.readout import Mixture
 from lstmcli.kinds.text.settings import LanguageModel
 
 
@@ -54,7 +54,7 @@ class TextModel(RecurrentModel):
         if settings.tie_weights:
             self.head.weight = self.embedding.weight
             self.shared = {"head.weight": "embedding.weight"}
-        self.products = torch.float32
+        self.product_dtype = torch.float32
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -83,7 +83,7 @@ class TextModel(RecurrentModel):
         table = self.embedding.weight
         if self.training and self.settings.embedding_dropout:
             table = table * dropout(table.new_ones(len(table), 1), self.settings.embedding_dropout, True)
-        table = table.to(self.products)
+        table = table.to(self.product_dtype)
         rate = self.settings.input_dropout
 
         def bottom(layer: Layer, start: State) -> tuple[Tensor, State]:
@@ -134,7 +134,7 @@ class TextModel(RecurrentModel):
         training = self.training
         self.eval()
         try:
-            embedding = self.embedding.weight.detach().to(self.products)
+            embedding = self.embedding.weight.detach().to(self.product_dtype)
             return self.layers.observe(functional.embedding(ids, embedding), state)
         finally:
             self.train(training)
@@ -145,3 +145,35 @@ def text_parameters(settings: LanguageModel, vocabulary: int) -> int:
     sizes = settings.sizes
     head = 0 if settings.tie_weights else sizes[-1]
     return layer_parameters(settings) + vocabulary * ((settings.embedding_size or sizes[0]) + head)
+
+
+class Mixture(nn.Module):
+    """The two products in front of a mixture of K softmaxes (Yang et al. 2018):
+
+        p(symbol) = sum_k softmax(P h)_k softmax(W tanh(L_k h) + b)_symbol
+
+    so that the logits are no longer a matrix of rank H. `width`: columns of W, which the head owns.
+    """
+
+    def __init__(self, hidden_size: int, width: int, count: int):
+        super().__init__()
+        self.count = count
+        self.latent = nn.Linear(hidden_size, count * width)
+        self.prior = nn.Linear(hidden_size, count, bias=False)
+
+    def reset_parameters(self) -> None:
+        bound = 1.0 / math.sqrt(self.latent.in_features)
+        for linear in (self.latent, self.prior):
+            nn.init.uniform_(linear.weight, -bound, bound)
+        nn.init.zeros_(self.latent.bias)
+
+    def forward(self, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Outputs (T, B, H) -> log-probabilities (T, B, V) in fp32 at least; weight (V, width), bias (V)."""
+        dtype = outputs.dtype
+        sums = ACCUMULATE.get(dtype, dtype)
+        latent = functional.linear(outputs, self.latent.weight.to(dtype), self.latent.bias.to(dtype)).tanh()
+        logits = functional.linear(
+            latent.view(*latent.shape[:-1], self.count, -1), weight, bias
+        )  # (T, B, K, V)
+        prior = functional.linear(outputs, self.prior.weight.to(dtype)).to(sums).log_softmax(-1)
+        return torch.logsumexp(logits.to(sums).log_softmax(-1) + prior.unsqueeze(-1), dim=-2)

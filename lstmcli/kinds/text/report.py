@@ -131,11 +131,11 @@ def score_lines(
     model: TextModel, vocabulary: Vocabulary, lines: Sequence[np.ndarray], hardware: Hardware
 ) -> list[np.ndarray]:
     """Nats of each symbol of each line, (symbols,) each; see `line_losses`."""
-    model.to(hardware.device).products = hardware.products
+    model.to(hardware.device).product_dtype = hardware.product_dtype
     try:
         return line_losses(model, lines, int(prompt_ids(vocabulary, "")[0]))
     finally:
-        model.to("cpu").products = torch.float32
+        model.to("cpu").product_dtype = torch.float32
 
 
 def split_lines(vocabulary: Vocabulary, ids: np.ndarray) -> list[np.ndarray]:
@@ -200,7 +200,7 @@ def report_on(
     beside.check()
     if protocol not in ("stateful", "windows"):
         raise UsageError(f"no protocol {protocol!r}", "there are stateful and windows")
-    model.to(hardware.device).products = hardware.products
+    model.to(hardware.device).product_dtype = hardware.product_dtype
     try:
         losses = np.empty(len(ids) - 1, dtype=np.float32) if beside.mix else None
         tried = Temperatures(beside.temperatures)
@@ -210,7 +210,7 @@ def report_on(
         helped = _tempered(beside, tried)
         helped |= _helped(model, vocabulary, ids, train, protocol, beside, losses, on_progress)
     finally:  # the model is its owner's: what is generated next must not depend on this
-        model.to("cpu").products = torch.float32
+        model.to("cpu").product_dtype = torch.float32
     if score is None:
         raise DataError("nothing was evaluated")
     unknown = vocabulary.unknown

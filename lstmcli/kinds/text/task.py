@@ -14,19 +14,22 @@ import torch
 from torch import Tensor
 
 from lstmcli.config.schema import Config
+from lstmcli.core.errors import RunError
 from lstmcli.core.notices import notice
-from lstmcli.engine.footprint import check_training_room
+from lstmcli.engine.footprint import check_training_memory, layer_values
 from lstmcli.engine.layers import Trace
 from lstmcli.engine.measures.gradients import Gradients
 from lstmcli.engine.stack import Stack, StackState, detach, reset_streams
 from lstmcli.kinds.text.batches import StreamBatches
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.evaluate import Score as TextScore
 from lstmcli.kinds.text.evaluate import evaluate_text
+from lstmcli.kinds.text.generate import GenerateOptions, generate
 from lstmcli.kinds.text.inside import gradient_norms, text_traces
 from lstmcli.kinds.text.model import Penalties, TextModel, text_parameters
-from lstmcli.kinds.text.sample import sample_text
-from lstmcli.kinds.text.settings import TextConfig
+from lstmcli.kinds.text.settings import TextConfig, TextEvaluation
 from lstmcli.kinds.text.source import prepare_text
+from lstmcli.kinds.text.vocabulary import Vocabulary
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
 from lstmcli.run.task import Measured, Score
@@ -73,8 +76,8 @@ class TextTask:
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.has_validation = self.data.val is not None
         size = self.data.vocabulary.size
-        numbers, width = text_parameters(config.model, size), sum(config.model.sizes) + size
-        check_training_room(config, numbers, self.streams, train.sequence_length, width)
+        numbers, width = text_parameters(config.model, size), layer_values(config.model) + size
+        check_training_memory(config, numbers, self.streams, train.sequence_length, width)
         self.model = TextModel(config.model, self.data.vocabulary.size, window=train.sequence_length)
         self._cell_files = cell_files(config.model.cell, self.model.layers.layers[0].cell)
         self._penalties = Penalties(train.activation_penalty, train.temporal_penalty, train.label_smoothing)
@@ -211,3 +214,16 @@ def describe_model(config: Config, model: Any) -> str:
     sizes = config.model.sizes
     widths = str(sizes[0]) if len(set(sizes)) == 1 else "-".join(str(size) for size in sizes)
     return f"{len(sizes)} x {widths} {config.model.cell}, {model.parameter_count():,} parameters"
+
+
+def sample_text(model: TextModel, vocabulary: Vocabulary, settings: TextEvaluation, seed: int) -> str:
+    """`sample_length` symbols from an empty prompt; nothing if the model's outputs are not numbers:
+    a sample must not be what ends a run."""
+    options = GenerateOptions(
+        length=settings.sample_length, temperature=settings.sample_temperature, seed=seed
+    )
+    try:
+        with np.errstate(all="ignore"):
+            return generate(decoder_of_model(model), vocabulary, "", options)[0].text
+    except RunError:
+        return ""

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.core.files import is_made_up
 from lstmcli.core.notices import notice
 from lstmcli.core.output import TextOut
-from lstmcli.run.kind import Evaluated, Progress
+from lstmcli.run.kind import Evaluated, Products, Progress
 from lstmcli.run.options import Chosen, Option
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "symbols to look inside with", int, 50_000, least=2),
 )
+INIT = (Option("--minutes", "what training may take; default by size", float, least=0.05),)
 GATES = (Option("--characters", "characters to show beside the marks", int, 8, least=0),)
 UNITS = (
     Option("--length", "symbols to colour by the unit's state", int, 500, least=1),
@@ -185,6 +187,14 @@ def _document(samples: list[Sample], seed: int) -> dict[str, Any]:
     }
 
 
+def products(run: Run) -> Products:
+    """Three samples for `lstm report`."""
+    length, temperature = 400, 0.7
+    made = run.generate(length=length, num=3, temperature=temperature, seed=1)
+    about = f"{length} symbols each, temperature {temperature}, seed 1"
+    return Products(about, [sample.text for sample in made])
+
+
 def read_prompt(chosen: Chosen) -> bytes | None:
     """The prompt of a file, undecoded: whether it is text, the run says."""
     prompt_file = chosen["prompt_file"]
@@ -192,6 +202,8 @@ def read_prompt(chosen: Chosen) -> bytes | None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is None:
         return None
+    if prompt_file != "-" and is_made_up(prompt_file) and Path(prompt_file).is_file():
+        raise DataError(f"{prompt_file} is not a regular file", "write it to a file first")
     try:
         return sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:

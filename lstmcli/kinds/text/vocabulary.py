@@ -27,7 +27,7 @@ CODE_POINTS = 0x110000
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class Decoder(Protocol):
+class Speller(Protocol):
     """Turns ids into text one at a time, for streaming."""
 
     def feed(self, symbol: int) -> str:
@@ -112,9 +112,9 @@ class Vocabulary:
             return array.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return self._code_points[array].tobytes().decode("utf-32-le")
 
-    def decoder(self) -> Decoder:
-        """A decoder that takes one id at a time."""
-        return _BytesDecoder() if self.level == "bytes" else _CharactersDecoder(self.symbols)
+    def speller(self) -> Speller:
+        """Text from ids, one at a time."""
+        return _BytesSpeller() if self.level == "bytes" else _CharactersSpeller(self.symbols)
 
     def to_json(self) -> dict[str, Any]:
         return {"level": self.level, "symbols": self.symbols}
@@ -156,7 +156,7 @@ class Vocabulary:
         return self._table[:256].tobytes()
 
 
-class _CharactersDecoder:
+class _CharactersSpeller:
     def __init__(self, symbols: str):
         self._characters = REPLACEMENT + symbols
 
@@ -167,7 +167,7 @@ class _CharactersDecoder:
         return ""
 
 
-class _BytesDecoder:
+class _BytesSpeller:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 

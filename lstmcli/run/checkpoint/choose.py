@@ -14,7 +14,7 @@ Notice = Callable[[str], None]
 """Tells the user one sentence on standard error."""
 
 
-def latest_valid(folder: Path, notice: Notice, *, allow_nan: bool = False) -> Path:
+def latest_valid(folder: Path, notice: Notice) -> Path:
     """The sound checkpoint with the highest step; each damaged one above it is told to `notice`.
 
     RunError when there is none.
@@ -22,7 +22,7 @@ def latest_valid(folder: Path, notice: Notice, *, allow_nan: bool = False) -> Pa
     found = checkpoints(folder)
     damage = []
     for path in reversed(found.values()):
-        problems = verify(path, allow_nan=allow_nan)
+        problems = verify(path)
         if not problems:
             return path
         damage.append(problems[0])
@@ -35,7 +35,7 @@ def latest_valid(folder: Path, notice: Notice, *, allow_nan: bool = False) -> Pa
     )
 
 
-def resolve(folder: Path, which: str | None, notice: Notice, *, allow_nan: bool = False) -> Path:
+def resolve(folder: Path, which: str | None, notice: Notice) -> Path:
     """The checkpoint that a user means by a step, `last`, `best`, or None: the best if the run has
     one, else the last. What is best stands in the document of the newest sound checkpoint, under
     document["best"]["step"].
@@ -44,8 +44,8 @@ def resolve(folder: Path, which: str | None, notice: Notice, *, allow_nan: bool 
     gives way to the last with a notice. UsageError when `which` is no such word.
     """
     if which is not None and which not in ("best", "last"):
-        return _exact(folder, which, allow_nan)
-    last = latest_valid(folder, notice, allow_nan=allow_nan)
+        return _exact(folder, which)
+    last = latest_valid(folder, notice)
     if which == "last":
         return last
     best = _best_step(read_document(last))
@@ -56,20 +56,20 @@ def resolve(folder: Path, which: str | None, notice: Notice, *, allow_nan: bool 
     path = checkpoints(folder).get(best)
     if path == last:
         return last
-    problem = _problem(path, allow_nan)
+    problem = _problem(path)
     if path is None or problem:
         notice(f"WARNING: the best checkpoint, step {best}: {problem}; using the last, {last.name}")
         return last
     return path
 
 
-def _problem(path: Path | None, allow_nan: bool) -> str:
+def _problem(path: Path | None) -> str:
     if path is None:
         return "it is missing"
-    return "; ".join(verify(path, allow_nan=allow_nan))
+    return "; ".join(verify(path))
 
 
-def _exact(folder: Path, which: str, allow_nan: bool) -> Path:
+def _exact(folder: Path, which: str) -> Path:
     if not (which.isascii() and which.isdigit() and len(which) <= 18):
         raise UsageError(f"{which!r} is no checkpoint", "name a step, `best` or `last`")
     found = checkpoints(folder)
@@ -77,7 +77,7 @@ def _exact(folder: Path, which: str, allow_nan: bool) -> Path:
     if path is None:
         steps = ", ".join(map(str, found)) or "none"
         raise RunError(f"no checkpoint of step {int(which)} in {folder}", f"there are: {steps}")
-    if problems := verify(path, allow_nan=allow_nan):
+    if problems := verify(path):
         raise RunError(problems[0], "use RUN@last for the newest sound checkpoint")
     return path
 

@@ -1,4 +1,4 @@
-"""The safetensors format: named tensors to bytes and back, without PyTorch.
+"""The safetensors format: named tensors to bytes and back. PyTorch is imported for its own tensors only.
 
 Written here without a copy, so that large states are written as fast as the disk takes them; read
 by the safetensors library, which refuses overlaps, gaps and overflows.
@@ -9,15 +9,47 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
 
 from lstmcli.core.errors import RunError
 from lstmcli.core.files import Buffer
-from lstmcli.run.checkpoint.entry import DTYPES, NAMES, Entry
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "complex64": "C64",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+"""Names that NumPy and PyTorch share, to the format's."""
+NAMES = {code: name for name, code in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor as little-endian bytes in row-major order."""
+
+    dtype: str  # a key of DTYPES
+    shape: tuple[int, ...]
+    data: Buffer
+
 
 HEADER_LIMIT = 16 << 20
 """Bytes of the largest header that is given to the parser."""
@@ -26,14 +58,23 @@ HEADER_LIMIT = 16 << 20
 def entry_of(tensor: Any) -> Entry:
     """The bytes of a NumPy array or a PyTorch tensor, in place where they already lie in order."""
     if not isinstance(tensor, (np.ndarray, np.generic)):
-        from lstmcli.run.checkpoint.tensors import entry_of_torch
-
-        return entry_of_torch(tensor)
+        return _entry_of_torch(tensor)
     array = np.asarray(tensor, order="C")
     if array.dtype.name not in DTYPES:
         raise TypeError(f"a checkpoint cannot hold an array of {array.dtype}")
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return Entry(array.dtype.name, array.shape, array.reshape(-1).view(np.uint8))
+
+
+def _entry_of_torch(tensor: torch.Tensor) -> Entry:
+    """The bytes of a tensor on any device; shared storage and gradients do not matter."""
+    import torch
+
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise TypeError(f"a checkpoint cannot hold a tensor of {tensor.dtype}")
+    return Entry(name, tuple(tensor.shape), flat.view(torch.uint8).numpy())
 
 
 def encode(entries: Mapping[str, Entry]) -> list[Buffer]:
@@ -75,6 +116,16 @@ def _entry_read(name: str, value: dict[str, Any], path: Path) -> Entry:
     if value["dtype"] not in NAMES:
         raise RunError(f"{path}: tensor {name} has the unknown dtype {value['dtype']}")
     return Entry(NAMES[value["dtype"]], tuple(value["shape"]), value["data"])
+
+
+def to_torch(entry: Entry) -> torch.Tensor:
+    """The tensor on the CPU; it owns the entry's bytes."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, entry.dtype)
+    if not len(entry.data):
+        return torch.empty(entry.shape, dtype=dtype)
+    return torch.frombuffer(entry.data, dtype=dtype).reshape(entry.shape)
 
 
 def to_numpy(entry: Entry) -> np.ndarray[Any, Any]:

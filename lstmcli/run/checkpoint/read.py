@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from lstmcli.core.errors import RunError
 from lstmcli.core.files import decode_json
-from lstmcli.run.checkpoint.codec import count_non_finite, decode, to_numpy
-from lstmcli.run.checkpoint.entry import Entry
+from lstmcli.run.checkpoint.codec import Entry, count_non_finite, decode, to_numpy, to_torch
 from lstmcli.run.checkpoint.manifest import (
     DOCUMENT,
     MODEL,
@@ -26,16 +25,15 @@ def read_checkpoint(
     *,
     tensors: Literal["all", "model"] = "all",
     framework: Literal["torch", "numpy"] = "torch",
-    allow_nan: bool = False,
 ) -> Snapshot:
     """The checkpoint in folder `path`; with `tensors="model"` the training state is not read.
 
     Raises RunError naming the file and the reason when anything of it is missing or damaged, or
-    (unless `allow_nan`) when a weight is NaN or infinite. Files that the manifest does not list are
+    when a weight is NaN or infinite. Files that the manifest does not list are
     never opened. NumPy has no bfloat16, so framework="numpy" refuses such tensors.
     """
     manifest = read_manifest(path)
-    entries = _model(path, manifest, allow_nan)
+    entries = _model(path, manifest)
     if tensors == "all":
         entries |= _state(path, manifest)
     document = decode_json(read_file(path / DOCUMENT, manifest.files[DOCUMENT]), path / DOCUMENT)
@@ -44,11 +42,11 @@ def read_checkpoint(
     return Snapshot(manifest.step, tensors_found, document, files, manifest.format_version)
 
 
-def _model(path: Path, manifest: Manifest, allow_nan: bool) -> dict[str, Entry]:
+def _model(path: Path, manifest: Manifest) -> dict[str, Entry]:
     file = path / MODEL
     entries = decode(read_file(file, manifest.files[MODEL]), file)
     for name, entry in entries.items():
-        if not allow_nan and (count := count_non_finite(entry)):
+        if count := count_non_finite(entry):
             raise RunError(
                 f"{file}: tensor {name} holds {count:,} values that are NaN or infinite",
                 "the run had diverged: use an earlier checkpoint, RUN@STEP",
@@ -62,8 +60,6 @@ def _state(path: Path, manifest: Manifest) -> dict[str, Entry]:
 
 def _convert(entries: dict[str, Entry], framework: str, path: Path) -> dict[str, Any]:
     if framework == "torch":
-        from lstmcli.run.checkpoint.tensors import to_torch
-
         return {name: to_torch(entry) for name, entry in entries.items()}
     for name, entry in entries.items():
         if entry.dtype == "bfloat16":
@@ -71,7 +67,7 @@ def _convert(entries: dict[str, Entry], framework: str, path: Path) -> dict[str,
     return {name: to_numpy(entry) for name, entry in entries.items()}
 
 
-def verify(path: Path, *, allow_nan: bool = False) -> list[str]:
+def verify(path: Path) -> list[str]:
     """Everything that is wrong with the checkpoint in folder `path`; empty if it is sound."""
     try:
         manifest = read_manifest(path)
@@ -80,15 +76,15 @@ def verify(path: Path, *, allow_nan: bool = False) -> list[str]:
     problems = []
     for name in manifest.files:
         try:
-            _check(path, name, manifest, allow_nan)
+            _check(path, name, manifest)
         except RunError as error:
             problems.append(error.message)
     return problems
 
 
-def _check(path: Path, name: str, manifest: Manifest, allow_nan: bool) -> None:
+def _check(path: Path, name: str, manifest: Manifest) -> None:
     if name == MODEL:
-        _model(path, manifest, allow_nan)
+        _model(path, manifest)
     elif name == STATE:
         _state(path, manifest)
     elif name == DOCUMENT:

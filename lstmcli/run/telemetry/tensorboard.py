@@ -1,8 +1,12 @@
-"""TensorBoard: scalars, samples, hyper-parameters, and a page that is readable at once."""
+"""TensorBoard: scalars, samples, hyper-parameters, and a page that is readable at once; and the names of its
+event files, which are the order in which it reads them."""
 
 from __future__ import annotations
 
+import os
+import re
 import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,6 @@ from lstmcli.config.schema import Config
 from lstmcli.core.files import sync_file
 from lstmcli.core.pictures import figure_bytes
 from lstmcli.run.kind import Kind, kind_of
-from lstmcli.run.telemetry.event_files import make_room
 
 
 class TensorBoard:
@@ -24,7 +27,9 @@ class TensorBoard:
         self._folder = folder
         make_room(folder)
         quiet_writers()
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
+        # A new run's file begins a session, too: TensorBoard without its quick loader takes the first start
+        # that it finds for the run's own, and would purge nothing at the first resume.
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step or 0)
         if not purge_step:
             self._writer.add_custom_scalars(_layout(cells, kind_of(config)))
             _write_hyperparameters(self._writer, config)
@@ -118,3 +123,21 @@ def _write_hyperparameters(writer: Any, config: Config) -> None:
     }
     for summary in hparams(flat | {"seed": config.seed}, {"val/loss": 0.0}):  # type: ignore[no-untyped-call]
         writer.file_writer.add_summary(summary)
+
+
+_NAME = re.compile(r"(events\.out\.tfevents\.)(\d{10,})(\..+)", re.ASCII)
+
+
+def make_room(folder: Path, now: float | None = None) -> None:
+    """Let a file that is begun now be the last one, however soon it follows and whatever the clock says.
+
+    A name holds the second in which its file was begun, then host and process. Of two files of one second
+    the process id would decide, and a clock that was set back would put the newer one first. So older files
+    from this second on are renamed to earlier ones, in their order; their content is not touched.
+    """
+    limit = int(time.time() if now is None else now) - 1
+    for match in filter(None, map(_NAME.fullmatch, sorted(os.listdir(folder), reverse=True))):
+        if int(match[2]) <= limit:
+            return
+        os.rename(folder / match[0], folder / f"{match[1]}{limit:010d}{match[3]}")
+        limit -= 1

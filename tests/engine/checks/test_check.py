@@ -13,7 +13,7 @@ from lstmcli.engine.checks.check import check_cell
 from lstmcli.engine.checks.subject import Subject
 from lstmcli.engine.kernels.compiled import compiler_available
 from lstmcli.engine.layers import GatedLayer
-from lstmcli.run.checkpoint.entry import DTYPES
+from lstmcli.run.checkpoint.codec import DTYPES
 
 CELLS = """
 import random, time

@@ -212,7 +212,7 @@ def test_a_stabilised_cell_is_not_explained_by_its_forget_gates():
 def test_the_loss_is_the_models_own(settings):
     model, ids = made(layers=3, **settings), symbols()
     state = start(model)
-    model.products = torch.float64
+    model.product_dtype = torch.float64
     for layer in model.layers.layers:
         layer.path = "loop"
     logits, _ = model(ids[:-1], state)

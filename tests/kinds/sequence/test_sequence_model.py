@@ -33,7 +33,7 @@ def batch(symbols=6, inputs=0, padding=0):
 @pytest.mark.parametrize("kind", ["symbols", "numbers"])
 def test_an_answer_is_made_from_its_sequence_alone(pooling, kind):
     made = model(pooling=pooling) if kind == "symbols" else model(0, 2, pooling=pooling)
-    made.products = torch.float64
+    made.product_dtype = torch.float64
     sizes = {} if kind == "symbols" else {"symbols": 0, "inputs": 2}
     rows = rows_of(batch(**sizes), CPU)
     answers = made(rows)
@@ -49,7 +49,7 @@ def test_an_answer_is_made_from_its_sequence_alone(pooling, kind):
 
 def test_only_marked_steps_are_answered_and_learned():
     made = model()
-    made.products = torch.float64
+    made.product_dtype = torch.float64
     rows = rows_of(batch(), CPU)._replace(places=torch.tensor([1, 6, 5]), targets=torch.tensor([0, 2, 1]))
     outputs, _ = made.outputs(rows.inputs, made.initial_state(4))
     logits = (outputs @ made.head.weight.T + made.head.bias).float()  # at every step
@@ -60,7 +60,7 @@ def test_only_marked_steps_are_answered_and_learned():
 
 def test_the_loss_of_numbers_is_the_mean_squared_error():
     made = model(0, 2, 1, True)
-    made.products = torch.float64
+    made.product_dtype = torch.float64
     given = batch(0, 2)._replace(targets=np.ones((4, 1)))
     rows = rows_of(given, CPU)._replace(targets=torch.ones(4, 1))
     assert made.loss(rows).item() == pytest.approx(((made(rows) - 1.0) ** 2).mean().item())

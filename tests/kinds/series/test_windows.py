@@ -30,7 +30,6 @@ def panel_of(lengths, channels=2, known=1, past=1):
         np.repeat(steps, known, axis=1).astype(np.float32) + 0.5,
         ["k"] * known,
         np.repeat(steps, past, axis=1).astype(np.float32) + 0.25,
-        ["p"] * past,
         np.arange(len(lengths), dtype=np.float32)[:, None],
         ["f"],
     )

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from lstmcli.core.errors import UsageError
-from lstmcli.kinds.text.decoder import TorchDecoder
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import TorchDecoder, decoder_of_model
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder, parse_clamp
 from lstmcli.kinds.text.settings import LanguageModel

@@ -1,4 +1,4 @@
-"""LSTMDecoder and TorchDecoder against plain float64 loops and torch's own LSTM."""
+"""NumpyDecoder and TorchDecoder against plain float64 loops and torch's own LSTM."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lstmcli.core.errors import RunError
+from lstmcli.engine.decode import VECTOR_TEXTS
 from lstmcli.kinds.text import decoder as decoder_module
-from lstmcli.kinds.text.decoder import VECTOR_TEXTS, LSTMDecoder, TorchDecoder
+from lstmcli.kinds.text.decoder import NumpyDecoder, TorchDecoder
 
 V, E, H, T = 11, 6, 8, 20
 
@@ -72,7 +73,7 @@ def test_logits_are_those_of_the_equations(layers, tied, num, tabulated, monkeyp
     if not tabulated:
         monkeypatch.setattr(decoder_module, "TABLE_ENTRIES", 0)
     tensors, ids = make_tensors(layers, tied), draw_ids(num)
-    found = run(LSTMDecoder(tensors), ids)
+    found = run(NumpyDecoder(tensors), ids)
     assert found.dtype == np.float32
     assert np.abs(found - reference(tensors, ids)).max() < 2e-5
 
@@ -91,12 +92,12 @@ def test_logits_are_those_of_torch(layers):
     with torch.inference_mode():
         outputs, _ = lstm(torch.from_numpy(tensors["embedding.weight"][ids]))
     expected = outputs.numpy() @ tensors["head.weight"].T + tensors["head.bias"]
-    assert np.abs(run(LSTMDecoder(tensors), ids) - expected).max() < 2e-5
+    assert np.abs(run(NumpyDecoder(tensors), ids) - expected).max() < 2e-5
 
 
 @pytest.mark.parametrize("num", [VECTOR_TEXTS, VECTOR_TEXTS + 3])
 def test_texts_side_by_side_do_not_mix(num):
-    decoder, ids = LSTMDecoder(make_tensors()), draw_ids(num)
+    decoder, ids = NumpyDecoder(make_tensors()), draw_ids(num)
     together = run(decoder, ids)
     for text in range(num):
         alone = run(decoder, ids[:, [text]])[:, 0]
@@ -108,7 +109,7 @@ def test_texts_side_by_side_do_not_mix(num):
 @pytest.mark.parametrize("rows", [[1], [0, 0, 1], [1, 0, 1, 0, 1, 1, 0]])
 def test_a_copied_state_goes_on_by_itself(rows):
     tensors, ids = make_tensors(), draw_ids(2)
-    decoder = LSTMDecoder(tensors)
+    decoder = NumpyDecoder(tensors)
     expected = run(decoder, ids)
     state = decoder.initial_state(2)
     for symbols in ids[:-1]:
@@ -121,7 +122,7 @@ def test_a_copied_state_goes_on_by_itself(rows):
 
 def test_huge_weights_neither_warn_nor_overflow():
     """A saturated gate is 0 or 1, without NaN; warnings are errors here."""
-    found = run(LSTMDecoder(make_tensors(scale=1e4)), draw_ids(3))
+    found = run(NumpyDecoder(make_tensors(scale=1e4)), draw_ids(3))
     assert np.isfinite(found).all()
 
 
@@ -130,7 +131,7 @@ def test_later_changes_of_the_tensors_do_not_reach_a_decoder(entries, monkeypatc
     """The tensors may be those of a model that trains on."""
     monkeypatch.setattr(decoder_module, "TABLE_ENTRIES", entries)
     tensors, ids = make_tensors(), draw_ids(2)
-    decoder = LSTMDecoder(tensors)
+    decoder = NumpyDecoder(tensors)
     before = run(decoder, ids)
     for tensor in tensors.values():
         tensor += 1.0
@@ -141,7 +142,7 @@ def test_a_missing_tensor_is_named():
     tensors = make_tensors()
     del tensors["layers.1.bias"]
     with pytest.raises(RunError, match=r"layers\.1\.bias"):
-        LSTMDecoder(tensors)
+        NumpyDecoder(tensors)
 
 
 @pytest.mark.parametrize("name", ["head.weight", "layers.0.weight_ih", "layers.1.bias"])
@@ -149,7 +150,7 @@ def test_a_wrong_shape_is_named(name):
     tensors = make_tensors()
     tensors[name] = tensors[name][:-1]
     with pytest.raises(RunError, match=name.replace(".", r"\.")):
-        LSTMDecoder(tensors)
+        NumpyDecoder(tensors)
 
 
 class Pair(NamedTuple):
@@ -185,7 +186,7 @@ class TorchModel:
 def test_torch_decoder_gives_what_the_lstm_decoder_gives(dtype):
     tensors, ids = make_tensors(), draw_ids(3).astype(dtype)
     found = run(TorchDecoder(TorchModel(tensors)), ids)
-    np.testing.assert_allclose(found, run(LSTMDecoder(tensors), ids), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found, run(NumpyDecoder(tensors), ids), rtol=0, atol=2e-5)
 
 
 def test_torch_decoder_copies_any_state():

@@ -27,7 +27,7 @@ SETTINGS = Dynamics(rate=1e-3, decay=0.05, segment=10, statistics=3)
 def model():
     torch.manual_seed(1)
     model = TextModel(LanguageModel(hidden_size=6, embedding_size=4, num_layers=2), V).double()
-    model.products = torch.float64
+    model.product_dtype = torch.float64
     return model.eval()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lstmcli.core.errors import UsageError
-from lstmcli.kinds.text.decoder import LSTMDecoder
+from lstmcli.kinds.text.decoder import NumpyDecoder
 from lstmcli.kinds.text.generate import (
     GenerateOptions,
     generate,
@@ -75,7 +75,7 @@ def make_decoder(size, hidden=12, seed=0):
         "head.weight": (size, hidden),
         "head.bias": (size,),
     }
-    return LSTMDecoder(
+    return NumpyDecoder(
         {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     )
 

@@ -72,7 +72,7 @@ def norm_by_differences(model, ids, lag, memory, step=1e-5):
 )
 def test_gradients_by_lag_are_those_of_finite_differences(text, cell, memory, settings):
     model = model_of(cell, **settings).double()
-    model.products = torch.float64
+    model.product_dtype = torch.float64
     ids = passages(text, LAG)[BEFORE:, :3]
     norms = gradient_norms(model, ids, explain=False).layers[0]
     exact = norms.states[norms.memory]
@@ -87,7 +87,7 @@ def test_the_curve_is_the_geometric_mean_relative_to_lag_0(text):
     before = copy.deepcopy(model.state_dict())
     numbers, curves = measured(model, text, 20)
     exact = model.double()
-    exact.products = torch.float64
+    exact.product_dtype = torch.float64
     ids = passages(text, 20)
     with torch.no_grad():
         _, state = exact(ids[:BEFORE], exact.initial_state(PASSAGES))

@@ -22,7 +22,7 @@ V = 5
 def test_a_temperature_divides_the_logits_of_all_that_is_scored(protocol):
     torch.manual_seed(1)
     model = TextModel(LanguageModel(hidden_size=6, embedding_size=4, num_layers=2), V).double().eval()
-    model.products = torch.float64
+    model.product_dtype = torch.float64
     ids = np.random.default_rng(0).integers(0, V, 700)
     tried = Temperatures((0.5, 1.0, 1.7))
     score = evaluate_text(model, ids, protocol, 3, on_logits=tried.add)

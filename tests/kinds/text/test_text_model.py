@@ -6,7 +6,7 @@ import torch
 
 from lstmcli.engine.dropout import dropout
 from lstmcli.engine.stack import detach, reset_streams
-from lstmcli.kinds.text.decoders import decoder_of_model
+from lstmcli.kinds.text.decoder import decoder_of_model
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.settings import LanguageModel
 

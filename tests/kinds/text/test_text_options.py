@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from lstmcli.engine.dropout import dropout
-from lstmcli.kinds.text.decoder import LSTMDecoder
-from lstmcli.kinds.text.decoders import decoder_of_model, has_numpy_decoder
+from lstmcli.kinds.text.decoder import NumpyDecoder, decoder_of_model, has_numpy_decoder
 from lstmcli.kinds.text.model import Penalties, TextModel
 from lstmcli.kinds.text.settings import LanguageModel
 
@@ -21,7 +20,7 @@ SMALL = {"hidden_size": 8, "embedding_size": 8, "num_layers": 2}
 def make(**settings):
     torch.manual_seed(3)
     model = TextModel(LanguageModel(**SMALL | settings), V).double()
-    model.products = torch.float64
+    model.product_dtype = torch.float64
     return model
 
 
@@ -154,7 +153,7 @@ def test_without_penalties_the_objective_is_the_loss():
 )
 def test_text_is_generated_by_the_model_that_was_trained(option):
     model = make(**option).float().eval()
-    model.products = torch.float32
+    model.product_dtype = torch.float32
     assert not has_numpy_decoder(model.settings)
     decoder = decoder_of_model(model)
     state, torch_state = decoder.initial_state(1), model.initial_state(1)
@@ -167,10 +166,10 @@ def test_text_is_generated_by_the_model_that_was_trained(option):
 @pytest.mark.parametrize("zoneout", [0.3, [0.6, 0.2]])
 def test_the_numpy_decoder_knows_zoneout(zoneout):
     model = make(zoneout=zoneout, weight_drop=0.2, recurrent_dropout=0.2, dropout=0.2).float().eval()
-    model.products = torch.float32
+    model.product_dtype = torch.float32
     assert has_numpy_decoder(model.settings)
     decoder, ids = decoder_of_model(model), torch.randint(V, (T, 2))
-    assert isinstance(decoder, LSTMDecoder)
+    assert isinstance(decoder, NumpyDecoder)
     state, own, h, c = decoder.initial_state(2), dict(model.named_parameters()), [0.0, 0.0], [0.0, 0.0]
     p_h, p_c = zoneout if isinstance(zoneout, list) else (zoneout, zoneout)
     with torch.no_grad():

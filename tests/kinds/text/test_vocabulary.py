@@ -55,7 +55,7 @@ def test_bytes_come_back(text: str) -> None:
 
 @given(raw=st.binary())
 def test_streamed_bytes_give_the_same_text_as_all_at_once(raw: bytes) -> None:
-    decoder = BYTES.decoder()
+    decoder = BYTES.speller()
     streamed = "".join(decoder.feed(byte) for byte in raw) + decoder.flush()
     assert streamed == raw.decode("utf-8", "replace") == BYTES.decode(list(raw))
 
@@ -63,13 +63,13 @@ def test_streamed_bytes_give_the_same_text_as_all_at_once(raw: bytes) -> None:
 @given(text=texts)
 def test_streamed_characters_give_the_same_text_as_all_at_once(text: str) -> None:
     vocabulary = vocabulary_of(text[::2])
-    decoder = vocabulary.decoder()
+    decoder = vocabulary.speller()
     ids = vocabulary.encode(text)
     assert "".join(map(decoder.feed, ids.tolist())) + decoder.flush() == vocabulary.decode(ids)
 
 
 def test_a_character_cut_in_its_middle_is_shown_only_when_it_is_whole() -> None:
-    decoder = BYTES.decoder()
+    decoder = BYTES.speller()
     assert [decoder.feed(byte) for byte in "é!".encode()] == ["", "é", "!"]
     assert decoder.feed(0xC3) == ""
     assert decoder.flush() == "\ufffd"

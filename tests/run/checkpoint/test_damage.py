@@ -207,14 +207,12 @@ def test_a_planted_pickle_is_never_unpickled(saved, resign, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_nan_in_the_weights_is_refused_unless_asked_for(folder: Path, dtype: str, value: float) -> None:
+def test_nan_in_the_weights_is_refused(folder: Path, dtype: str, value: float) -> None:
     weight = torch.tensor([1.0, value, 3.0, value], dtype=getattr(torch, dtype))
     path = save_checkpoint(folder, Snapshot(1, {"model.w": weight, "model.b": weight[:1]}, {}))
     with pytest.raises(RunError, match=r"tensor w holds 2 values that are NaN or infinite"):
         read_checkpoint(path)
-    assert "NaN" in verify(path)[0] and verify(path, allow_nan=True) == []
-    found = read_checkpoint(path, allow_nan=True).tensors["model.w"]
-    torch.testing.assert_close(found, weight, rtol=0, atol=0, equal_nan=True)
+    assert "NaN" in verify(path)[0]
 
 
 def test_large_bfloat16_values_are_no_nan(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lstmcli.run.telemetry.event_files import make_room
+from lstmcli.run.telemetry.tensorboard import make_room
 
 
 def name(second, process):

@@ -58,7 +58,6 @@ class Panel:
     known_names: list[str]
     past: npt.NDArray[np.float32]
     """(N, P): the same."""
-    past_names: list[str]
     static: npt.NDArray[np.float32]
     """(S, F): z-scores and one-hot codes."""
     static_names: list[str]
@@ -313,7 +312,6 @@ def _panel(stacked: Stack, meta: dict[str, Any]) -> Panel:
         scaled(stacked.known, meta["known"]),
         [column["name"] for column in meta["known"]],
         scaled(stacked.past, meta["past"]),
-        [column["name"] for column in meta["past"]],
         static,
         static_names,
     )
