@@ -121,6 +121,8 @@ def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
 
     run, result, best = outcome.run, outcome.numbers, outcome.numbers["best"]["loss"]
     said = "no validation" if best is None else f"best validation loss {best:.4f}"
+    if best is not None and result["judged"]:
+        said += f" (on {result['judged']}: lstm eval reads all)"
     writes = "" if not kind_of(config).writes else f"lstm generate {run.reference} · "
     console.line(
         f"done   {result['steps']} steps, {result['epochs']:.1f} epochs in "

@@ -207,6 +207,7 @@ def _numbers(session: Session) -> dict[str, Any]:
         "precision": session.hardware.precision,
         "path": session.path,
         "best": {"step": numbers.best_step, "loss": numbers.best_loss},
+        "judged": session.task.judged(),
         "final": {"loss": numbers.last_val_loss},
         "checkpoint": str(session.run.checkpoints / f"step_{numbers.step:08d}"),
     }

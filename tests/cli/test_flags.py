@@ -12,7 +12,7 @@ FLAGS = {
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
         *("--stop", "--clamp", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot"),
-        *("--trust", "--json"),
+        *("--series", "--trust", "--json"),
     ],
     "eval": [
         *(
@@ -25,7 +25,7 @@ FLAGS = {
             "--dynamic-rate",
             "--mix",
         ),
-        *("--temperature", "--length", "--trust", "--json"),
+        *("--temperature", "--origins", "--output", "-o", "--length", "--trust", "--json"),
     ],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [

@@ -80,11 +80,11 @@ class NumberModel(RecurrentModel):
         self.layers = Stack(config.model, find_cell(config.model.cell), 1, config.window)
         self.layers.reset_parameters()
         self.head = nn.Linear(config.model.sizes[-1], 1)
-        self.products = torch.float32
+        self.product_dtype = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
         outputs, _ = self.layers(
-            lambda layer, start: layer(x.to(self.products), start), self.layers.initial_state(x.shape[1])
+            lambda layer, start: layer(x.to(self.product_dtype), start), self.layers.initial_state(x.shape[1])
         )
         return self.head(outputs[-1].float())[:, 0]
 

@@ -99,11 +99,11 @@ class SeriesKind(Kind["SeriesConfig"]):
         return verbs.products(run)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
-        from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
+        from lstmcli.kinds.series.task import fitted_scaler
         from lstmcli.kinds.series.windows import training_windows
 
         data = prepare_series(config.data)
         training_windows(data, config.data.context_length, config.data.horizon)
-        Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+        fitted_scaler(data, config)
         return data.summary

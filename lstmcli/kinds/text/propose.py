@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 REHEARSED = 50_000_000
 """Bytes of a text up to which all of it is prepared as training would."""
+SHORT = 4.0
+"""Minutes below which one layer learns more than two."""
 BEGINNING = 20_000_000
 """Symbols in which a text shows how many distinct ones it has."""
 
@@ -27,9 +29,10 @@ def propose_text(file: Path, minutes: float | None = None) -> str:
     symbols, vocabulary = found.symbols, found.distinct
     for said in found.told:
         print_line(said)
-    embedding, hidden, layers, dropout = _sizes(symbols, vocabulary)
-    streams, window = _window(symbols)
     minutes = minutes or (2 if symbols < 200_000 else 10)
+    embedding, hidden, layers, dropout = _sizes(symbols, vocabulary, minutes)
+    streams, window = _window(symbols, minutes)
+    passes, every = _passes(symbols), _every(symbols, streams * window)
     proposed = f"""\
 # A character-level LSTM for {quoted(file.name)} ({size:,} bytes, {symbols:,} symbols).
 # Written by `lstm init`; every setting is explained by `lstm validate --schema`.
@@ -45,16 +48,18 @@ model:
 train:
   batch_size: {streams}            # streams read side by side
   sequence_length: {window}       # symbols that a gradient reaches back
-  max_minutes: {minutes:g}            # or max_epochs, max_steps
+  max_minutes: {minutes:g}            # at most
+  max_epochs: {passes}            # more passes over so much text would learn it by heart
+  early_stopping: 8         # evaluations in a row without a better one
   optimizer: Muon           # AdamW takes less time for a step and needs many more
   optimizer_options: {{ns_steps: 3, betas: [0.9, 0.99]}}
   learning_rate: 0.01       # for AdamW 0.004
   weight_decay: 0.1
   state_reset: 0.2          # often begin without context, as in evaluation
 evaluation:
-  every: 250
+  every: {every}
 checkpoint:
-  every: 250
+  every: {every}
 """
     if size < REHEARSED:
         _rehearse(proposed, file)
@@ -86,29 +91,43 @@ def _rehearse(proposed: str, file: Path) -> None:
             ) from None
 
 
-def _sizes(symbols: int, vocabulary: int) -> tuple[int, int, int, float]:
-    """Embedding, hidden units, layers and dropout: a text of 1 MB bears about a million parameters.
+def _sizes(symbols: int, vocabulary: int, minutes: float) -> tuple[int, int, int, float]:
+    """Embedding, hidden units, layers and dropout: a text of 1 MB bears about a million parameters, and few
+    minutes can train one layer of them.
 
     Counted in symbols, not in bytes: a Chinese text has a third as many. Its thousands of distinct ones want
     a wider embedding, and each is seen less often.
     """
     embedding = 64 if vocabulary < 1000 else 128
-    if symbols < 100_000:
-        return embedding, 128, 1, 0.2
+    if symbols < 60_000:
+        return embedding, 128, 1, 0.3
     if symbols < 1_000_000:
-        return embedding, 256, 1, 0.25
+        return embedding, 256, 1, 0.4 if symbols < 300_000 else 0.3
+    if minutes < SHORT:
+        return embedding, 512, 1, 0.1
     return embedding, 512, 2, 0.2 if symbols < 20_000_000 else 0.1
 
 
-def _window(size: int) -> tuple[int, int]:
-    """Streams and window such that a pass over the text takes some 100 steps or more."""
-    streams, window = 64, 64
+def _window(size: int, minutes: float) -> tuple[int, int]:
+    """Streams and window such that a pass over the text takes some 100 steps or more; few streams where there
+    is time for few passes, so that there are more steps."""
+    streams, window = 64 if minutes >= SHORT else 32, 64
     while streams > 1 and 0.9 * size < 100 * streams * window:
         if window > 32:
             window //= 2
         else:
             streams //= 2
     return streams, max(1, min(window, int(0.9 * size) // streams - 1))
+
+
+def _passes(symbols: int) -> int:
+    """How often a text is read at most, the learning rate falling to nought by then."""
+    return 15 if symbols < 300_000 else 20 if symbols < 1_000_000 else 30
+
+
+def _every(symbols: int, at_once: int) -> int:
+    """Steps between evaluations: about a pass, so that the best moment is not missed, and 250 at most."""
+    return max(50, min(250, round(0.9 * symbols / at_once / 50) * 50))
 
 
 @dataclass(frozen=True)
