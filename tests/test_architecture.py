@@ -17,7 +17,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lstmcli"
-FLOORS = ("core", "config", "cells", "engine", "run", "kinds", "inspect", "sweep", "benchmark", "api", "cli")
+FLOORS = (
+    "core",
+    "config",
+    "cells",
+    "engine",
+    "nn",
+    "run",
+    "kinds",
+    "inspect",
+    "sweep",
+    "benchmark",
+    "api",
+    "cli",
+)
 """Parts of the package, from the lowest to the highest; a part may import its own and lower ones."""
 
 Imports = dict[str, set[str]]  # modules by name, without the package's

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class SeriesKind(Kind["SeriesConfig"]):
@@ -75,6 +76,16 @@ class SeriesKind(Kind["SeriesConfig"]):
         from lstmcli.kinds.series.trained import SeriesRun
 
         return SeriesRun(directory, config, checkpoint)
+
+    def meanings(self, config: SeriesConfig, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.series.document import check_document
+        from lstmcli.kinds.series.meanings import series_meanings
+
+        path = Path("series.json")
+        found = decode_json(files.get("series.json", "").encode(), path)
+        levels = len(config.forecast.quantiles)
+        return series_meanings(config, check_document(found, path, config.data.horizon, levels))
 
     def check(self, config: SeriesConfig) -> None:
         from lstmcli.kinds.series.task import check_forecast
