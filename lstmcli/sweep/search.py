@@ -43,6 +43,7 @@ from lstmcli.sweep.space import (
     Space,
     Value,
     check_space,
+    from_json,
     own_settings,
     settings_of,
     to_json,
@@ -112,7 +113,7 @@ def load_plan(folder: Path) -> Plan:
         found = read_json(folder / "tune.json")
         checked(_Record, found, folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
-        plan = Plan(**{**found, "config": config})
+        plan = Plan(**{**found, "config": config, "space": from_json(found["space"])})
         check_space(config, plan.space)
     except (RunError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise RunError(f"{folder} holds no search: {str(error).splitlines()[0]}") from None
