@@ -56,6 +56,7 @@ OWN: dict[str, dict[str, Any]] = {
 UNSEEN = {
     "data.kind": "it is what makes the kind",
     "model.recompute": "the same numbers with less memory",
+    "forecast.portfolio": "models of their own, each with settings that are checked as such",
     ("SeriesConfig", "data.cache"): "it is for what data.url names",
     ("LabelledTextConfig", "data.cache"): "it is for what data.url names",
     ("LabelledSeriesConfig", "data.cache"): "it is for what data.url names",
@@ -200,6 +201,8 @@ VALUES: dict[str, list[Any]] = {
     "data.train_length": [[2, 9]],
     "model.cell": ["gru"],
     "model.hidden_size": [[6, 8]],
+    "data.time_format": ["%Y-%d-%m"],
+    "train.freeze": [["layers"]],
     "train.device": ["cuda"],
     "train.optimizer": ["SGD"],
     "train.optimizer_options": [{"betas": [0.5, 0.9]}],
