@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -162,6 +163,15 @@ class _Worker:
             to.write(trial.encode(trusted))
             to.flush()
 
+    @property
+    def killed(self) -> str | None:
+        """That a signal has ended it, which its last words cannot say."""
+        code = self.process.returncode
+        if code is None or code >= 0:
+            return None
+        memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
+        return f"error: its process was ended by {signal.Signals(-code).name}{memory}"
+
     def end(self, patience: float) -> None:
         """Wait until what it makes is saved; end it if that takes too long. It lives by its pipe."""
         if self.trial is not None:
@@ -211,13 +221,11 @@ class Pool:
             worker: _Worker = key.data
             alive, trial = worker.told.readline() != b"", worker.trial
             worker.trial = None
-            if trial is not None:
-                record = record_of(self._folder, trial)
-                over.append(
-                    (trial, record or unfinished(trial, "failed", last_words(self._folder, trial.name)))
-                )
             if not alive:
                 self._let_go(worker, PATIENCE)
+            if trial is not None:
+                said = worker.killed or last_words(self._folder, trial.name)
+                over.append((trial, record_of(self._folder, trial) or unfinished(trial, "failed", said)))
         return over
 
     def end(self, trial: Trial) -> None:
