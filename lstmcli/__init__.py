@@ -8,7 +8,13 @@ run.evaluate()
 run.model            # the torch module
 """
 
-from __future__ import annotations
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and "lstmcli" in sys.orig_argv and not getattr(sys.flags, "safe_path", False):
+    # `python -m lstmcli`: Python looks for modules in the current folder first, which may be somebody's data
+    # with a `yaml.py` among them. It is taken out before anything else is imported.
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
 
 from typing import TYPE_CHECKING, Any
 

@@ -105,18 +105,18 @@ def _compare(names: list[str], as_json: bool) -> None:
 
 
 def _read(name: str) -> tuple[RunDir, Config, RunSummary]:
-    from lstmcli.config.load import load_config
     from lstmcli.run.directory import find_run, summary_of
+    from lstmcli.run.records import config_of
 
     run = find_run(name)
-    return run, load_config(run.config_path, of_run=True), summary_of(run)
+    return run, config_of(run), summary_of(run)
 
 
 def _facts(run: RunDir, summary: RunSummary) -> dict[str, Any]:
-    from lstmcli.run.directory import read_json
+    from lstmcli.run.records import read_run
     from lstmcli.run.telemetry.metrics import read_metrics
 
-    manifest = read_json(run.manifest_path)
+    manifest = read_run(run)
     records = read_metrics(run.metrics_path)
     evaluated = [r for r in records if "val/loss" in r]
     return {

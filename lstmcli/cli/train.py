@@ -95,9 +95,12 @@ def _find(reference: str) -> tuple[RunDir, str | None]:
 
 def _read(config_path: str | None, resumed: RunDir | None, overrides: list[str]) -> Config:
     from lstmcli.config.load import load_config
+    from lstmcli.run.records import config_of
 
-    stored = resumed.config_path if resumed is not None else ""
-    return load_config(config_path or stored, overrides)
+    if config_path is None and resumed is not None:
+        config_of(resumed)  # what is wrong in a run is no fault of a config's
+        config_path = str(resumed.config_path)
+    return load_config(config_path or "", overrides, of_run=resumed is not None)
 
 
 def split_words(words: list[str]) -> tuple[str | None, list[str]]:

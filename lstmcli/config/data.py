@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -48,8 +49,8 @@ class Files(Data):
             )
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs the sha256 of the file it points to")
-        if self.url is not None and not self.url.startswith("https://"):
-            raise ValueError("the url must begin with https://")
+        if self.url is not None and (problem := _url_problem(self.url)):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -60,6 +61,20 @@ class Files(Data):
         if self.splits[0] <= 0.0 or not (counts or sum(self.splits) <= 1.0 + 1e-9):
             raise ValueError("splits must begin above 0 and add up to at most 1, such as [0.9, 0.1]")
         return self
+
+
+def _url_problem(url: str) -> str | None:
+    """Why an address cannot be downloaded from, or None."""
+    if not url.startswith("https://"):
+        return "the url must begin with https://"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return f"the url is no address: {error}"
+    if not parts.hostname or not (url.isascii() and url.isprintable()) or " " in url:
+        return "the url needs a host, and what is not ASCII in it written as %C3%A9"
+    return None
 
 
 def known_encoding(name: str | None) -> str | None:

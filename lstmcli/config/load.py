@@ -62,15 +62,22 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), of_
     where = find_recipe(path)
     reading = read_yaml(read_text(where))
     point_to_shipped(reading.value, where)
-    if of_run and isinstance(reading.value, dict):
-        for section, name in _foreign(reading.value):
-            del reading.value[section][name]
+    if of_run:
+        _drop_foreign(reading)
     return _build(reading, where, overrides)
 
 
 def parse_text(text: str, where: str) -> Config:
-    """The same for YAML that is in memory."""
-    return _build(read_yaml(text), where, ())
+    """The same for the YAML of a run that is in memory."""
+    reading = read_yaml(text)
+    _drop_foreign(reading)
+    return _build(reading, where, ())
+
+
+def _drop_foreign(reading: Reading) -> None:
+    if isinstance(reading.value, dict):
+        for section, name in _foreign(reading.value):
+            del reading.value[section][name]
 
 
 def parse_config(document: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:

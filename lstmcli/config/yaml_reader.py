@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from lstmcli.core.errors import ConfigError
+from lstmcli.core.files import is_made_up
 
 MAX_BYTES = 256 * 1024  # far above any config; the pure Python parser takes about 1 s for 1 MB
 MAX_DEPTH = 50
@@ -89,6 +90,8 @@ def read_text(path: str | PathLike[str]) -> str:
 
     Raises ConfigError if it is missing, a directory, unreadable, too large, not UTF-8 or binary.
     """
+    if is_made_up(path):
+        raise ConfigError(f"{path}: no ordinary file", "Give the path of a YAML file.")
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from lstmcli.core.errors import ResourceError, RunError
 
@@ -24,6 +25,8 @@ Buffer = Any
 
 CHUNK = 8 << 20
 """Bytes handed to the system at once; some systems refuse more than 2 GiB."""
+BLOCK = 1 << 18
+"""Bytes of a file that are read at once for its checksum."""
 JSON_LIMIT = 64 << 20
 """Bytes of the largest JSON file that is read."""
 
@@ -101,6 +104,25 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def download_path(url: str, sha256: str, folder: Path) -> Path:
+    """Where the file of this address and checksum lies, or will lie."""
+    name = unquote(PurePosixPath(urlsplit(url).path).name)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[-80:]
+    return Path(folder) / f"{sha256[:12]}-{plain or 'text'}"
+
+
+def sha256_of(path: Path) -> str | None:
+    """The checksum of a file; None where there is no readable one."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def encode_json(value: Any) -> bytes:
     """JSON text as UTF-8; floats keep every bit, and NaN is written as Python writes it."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
@@ -144,6 +166,15 @@ def write_atomic(path: Path, data: bytes) -> None:
 def _remove_quietly(path: Path) -> None:
     with suppress(OSError):  # the first error is the one to tell
         remove(path)
+
+
+def is_made_up(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads to what the system makes up while it is read: that may have no end, or wait for
+    ever, though it looks like an ordinary file."""
+    try:
+        return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def read_regular(path: Path, limit: int) -> bytes:

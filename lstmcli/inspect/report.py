@@ -15,7 +15,6 @@ from lstmcli.core.files import write_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.inspect.finding import Finding
 from lstmcli.inspect.page import Section, folded, page, paragraph, picture, tables, text
-from lstmcli.run.directory import read_json
 from lstmcli.run.kind import kind_of
 from lstmcli.run.options import with_defaults
 from lstmcli.run.telemetry.metrics import read_metrics
@@ -82,7 +81,7 @@ class Wanted:
 def write_report(run: TrainedRun, path: Path, wanted: Wanted, on_progress: Progress) -> None:
     """Write the page. What cannot be made, such as an evaluation of data that are gone, is said in its
     place."""
-    manifest = read_json(run.directory.manifest_path)
+    manifest = run.record
     records = read_metrics(run.directory.metrics_path)
     sections = list(_sections(run, records, wanted, on_progress))
     made = page(run.directory.name, _facts(run, manifest, records), sections)

@@ -49,7 +49,8 @@ BROKEN = re.compile(
 """What torch says where another rank is gone."""
 END = "lstmcli/end"
 """Key of the store: which rank said why all of them end, and the exit code."""
-Made = TypeVar("Made")
+Json = TypeVar("Json")
+"""What JSON can hold: texts, numbers, lists, dictionaries with texts as keys."""
 
 
 class Ranks:
@@ -70,13 +71,18 @@ class Ranks:
         dist.all_gather(rows, own, group=self._control if patient else None)
         return [[float(value) for value in row.tolist()] for row in rows]
 
-    def share(self, make: Callable[[], Made]) -> Made:
-        """What rank 0 makes, on every rank."""
+    def share(self, make: Callable[[], Json]) -> Json:
+        """What rank 0 makes, on every rank. It travels as JSON: nothing that comes from another process is
+        unpickled."""
         if not self.many:
             return make()
-        box = [make() if self.first else None]
-        dist.broadcast_object_list(box, src=0, group=self._control)
-        return box[0]  # type: ignore[return-value]
+        text = json.dumps(make()).encode() if self.first else b""
+        size = torch.tensor([len(text)], dtype=torch.int64)
+        dist.broadcast(size, src=0, group=self._control)
+        data = torch.frombuffer(bytearray(text or bytes(int(size))), dtype=torch.uint8)
+        dist.broadcast(data, src=0, group=self._control)
+        found: Json = json.loads(data.numpy().tobytes())
+        return found
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:

@@ -6,23 +6,24 @@ makes them different is their hooks. Several ranks of one launch call it side by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import RUNS, RunDir, read_json
+from lstmcli.run.directory import RUNS, RunDir
 from lstmcli.run.distributed import Ranks, connected
+from lstmcli.run.foreign import check_reach
 from lstmcli.run.hooks import Hooks
 from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
 from lstmcli.run.own_cell import cell_of_run
 from lstmcli.run.plan import plan_disk
+from lstmcli.run.records import config_of, read_run
 from lstmcli.run.session import (
     Parts,
     Session,
@@ -120,14 +121,25 @@ def _restarted(job: Job, ranks: Ranks) -> Job:
     """The job as it stands after torchrun has started all ranks again: what they had saved goes on."""
     launch, resumed = ranks.launch, job.resumed
     if resumed is None:
-        run = ranks.share(lambda: launched_run(launch, job.root))
+        run = _shared(ranks, lambda: launched_run(launch, job.root))
         if run is not None:
             notice(f"WARNING: restart {launch.restarts} of all ranks: going on with run {run.name}")
         return job if run is None else replace(job, resumed=run)
-    run = ranks.share(lambda: launched_run(launch, resumed.path.parent))
+    run = _shared(ranks, lambda: launched_run(launch, resumed.path.parent))
     if run is None or run.path.resolve() != resumed.path.resolve():
         return job
     return replace(job, which=None)  # what was saved since the launch counts, not the step it began with
+
+
+def _shared(ranks: Ranks, find: Callable[[], RunDir | None]) -> RunDir | None:
+    """The run that rank 0 finds, on every rank."""
+
+    def path() -> str | None:
+        found = find()
+        return None if found is None else str(found.path)
+
+    found = ranks.share(path)
+    return None if found is None else RunDir(Path(found))
 
 
 def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
@@ -135,9 +147,11 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
     else:
-        check_same_run(load_config(run.config_path, of_run=True), job.config)
+        manifest, stored = read_run(run), config_of(run)
+        check_same_run(stored, job.config)
+        manifest["folder"] = check_reach(run, manifest, stored, job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
-            parts = assemble(job.config, console, read_json(run.manifest_path), ranks)
+            parts = assemble(job.config, console, manifest, ranks)
     console.end_data()
     console.line(
         f"{parts.task.describe()}\n"

@@ -43,10 +43,12 @@ from lstmcli.run.directory import (
     write_json_atomic,
 )
 from lstmcli.run.distributed import ALONE, Ranks
+from lstmcli.run.foreign import may_sign, signed
 from lstmcli.run.hooks import Hooks, Record, Screen
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
+from lstmcli.run.records import check_document, read_run
 from lstmcli.run.set_back import choose_checkpoint, set_back
 from lstmcli.run.state import Progress, TrainState, seed_step, tensors_of
 from lstmcli.run.task import Task
@@ -157,18 +159,18 @@ def start(
 
     known: list[Identity] = []
 
-    def make() -> RunDir:
+    def make() -> str:
         run = create_run(config_name, run_name, root)
         held = stack.enter_context(lock(run))
         check_unbegun(run)
         _write_config(run, parts.config)
-        manifest = _manifest(parts, root)
+        manifest = signed(_manifest(parts, root), parts.config)
         write_json_atomic(run.manifest_path, manifest)
         known.append(Identity(held, manifest["id"]))
         note_own_cell(parts.task.files())
-        return run
+        return str(run.path)
 
-    return _session(parts, parts.ranks.share(make), console, stack, known)
+    return _session(parts, RunDir(Path(parts.ranks.share(make))), console, stack, known)
 
 
 def resume(
@@ -179,23 +181,32 @@ def resume(
 
     known: list[Identity] = []
 
-    def read() -> tuple[dict[str, Any], Snapshot | None]:
+    read_here: list[Snapshot] = []
+
+    def read() -> list[Any]:
         held = stack.enter_context(lock(run))
-        manifest = {"id": _new_id()} | read_json(run.manifest_path)
+        manifest = {"id": _new_id()} | read_run(run)
         known.append(Identity(held, manifest["id"]))
+        if may_sign(run, manifest):
+            manifest = signed(manifest, parts.config)
         _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)
         if folder is not None and checkpoint is not None:
+            check_document(checkpoint.document, folder, checkpoint.step)
             _check_own(checkpoint, folder, parts.config)
             parts.task.restore(folder)
         step = 0 if checkpoint is None else checkpoint.step
         manifest = set_back(run, manifest, step) | _launch(parts.ranks)
         write_json_atomic(run.manifest_path, manifest)  # before anything past the checkpoint is dropped
         note_own_cell(parts.task.files())
-        return manifest, checkpoint
+        read_here.extend([] if checkpoint is None else [checkpoint])
+        return [manifest, None if folder is None else str(folder)]
 
-    manifest, checkpoint = parts.ranks.share(read)
+    manifest, folder = parts.ranks.share(read)
+    if folder is not None and not read_here:
+        read_here.append(read_checkpoint(Path(folder)))  # each rank for itself
+    checkpoint = read_here[0] if read_here else None
     step = 0 if checkpoint is None else checkpoint.step
     session = _session(parts, run, console, stack, known, checkpoint, step)
     _tell_differences(parts, manifest)

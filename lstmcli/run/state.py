@@ -19,7 +19,7 @@ from lstmcli.core.errors import RunError
 from lstmcli.core.notices import notice
 from lstmcli.engine.stack import RecurrentModel, StackState
 from lstmcli.run.average import Average
-from lstmcli.run.checkpoint.store import Snapshot, check_tensors
+from lstmcli.run.checkpoint.store import Snapshot, check_tensors, describe
 
 
 @dataclass
@@ -80,7 +80,10 @@ class TrainState:
         RunError if they do not fit."""
         if self.average is not None:
             load_model(self.model, tensors, "raw.")
-            values = {k: _tensor(tensors, f"model.{k}", v) for k, v in self.average.values.items()}
+            own = {f"model.{name}": value for name, value in self.average.values.items()}
+            found = {name: value for name, value in tensors.items() if name.startswith("model.")}
+            check_tensors(describe(own), describe(found))
+            values = {name.removeprefix("model."): value for name, value in found.items()}
             self.average.restore(values, document.get("average", {}))
         else:
             load_model(self.model, tensors)
@@ -89,6 +92,8 @@ class TrainState:
             _load_optimizer(self.optimizer, tensors, document["optimizer"])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise RunError(f"the checkpoint's state.json is incomplete or damaged: {error}") from error
+        if extra := tensors.keys() - self.tensors().keys():
+            raise RunError(f"the checkpoint has a tensor {min(extra)} that the model does not")
         self.carried = tuple(
             tuple(_tensor(tensors, f"carried.{number}.{k}", s, part) for k, s in enumerate(layer))
             for number, layer in enumerate(self.carried)

@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.run.directory import RunDir, find_run, split_reference
+from lstmcli.run.foreign import check_reach
 from lstmcli.run.kind import kind_of
+from lstmcli.run.records import config_of, read_listed_json, read_run
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,21 @@ class TrainedRun:
     @cached_property
     def _snapshot(self) -> Snapshot:
         return read_checkpoint(self.checkpoint, tensors="model", framework=self.tensors_of)
+
+    def file(self, name: str) -> dict[str, Any]:
+        """A JSON file of the checkpoint. RunError: its manifest lists none, or it is damaged."""
+        return read_listed_json(self.checkpoint, name)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The run's manifest, checked."""
+        return read_run(self.directory)
+
+    @cached_property
+    def began_in(self) -> str | None:
+        """The folder where the run began, if its data may be looked for there. RunError: the run is not this
+        user's, and its data lie where it may not reach (lstmcli.run.foreign)."""
+        return check_reach(self.directory, self.record, self.config)
 
     @property
     def step(self) -> int:
@@ -51,6 +67,5 @@ def load(reference: str | Path, trust: bool = False) -> Any:
 
         allow(run.path)
     checkpoint = resolve(run.checkpoints, which, notice)
-    stored = checkpoint / "config.yaml"
-    config = load_config(stored if stored.exists() else run.config_path, of_run=True)
+    config = config_of(run, checkpoint)
     return kind_of(config).trained(run, config, checkpoint)

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lstmcli.config.json_schema import dotted, explain
 from lstmcli.config.load import parse_config
@@ -23,6 +23,7 @@ from lstmcli.config.yaml_reader import Place, Reading, read_file
 from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.core.files import read_json, write_json_atomic
 from lstmcli.run.kind import Asked, kind_of
+from lstmcli.run.records import checked
 from lstmcli.sweep.pool import Pool, Record, Report, Trial, make_trials, record_of
 
 RECORD = "experiment.json"
@@ -196,10 +197,22 @@ def make_plan(
     return plan, lines
 
 
+class _Record(BaseModel):
+    """The file of a plan; `Experiment` checks its own part."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    where: str
+    experiment: dict[str, Any]
+    words: list[str]
+    quick: bool
+
+
 def load_plan(folder: Path) -> Plan:
     """The plan that an experiment's directory holds. RunError if there is none or it is damaged."""
     try:
         document = read_json(folder / RECORD)
+        checked(_Record, document, folder / RECORD)
         experiment = Experiment.model_validate(document["experiment"])
         words = tuple(str(word) for word in document["words"])
         return Plan(document["name"], document["where"], experiment, words, bool(document["quick"]))

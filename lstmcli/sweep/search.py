@@ -23,9 +23,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from lstmcli.config.load import dump_config, load_config, parse_config
@@ -35,6 +35,7 @@ from lstmcli.core.files import read_json, write_atomic, write_json_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
 from lstmcli.run.kind import kind_of
+from lstmcli.run.records import checked
 from lstmcli.run.telemetry.metrics import read_metrics
 from lstmcli.sweep.pool import RECORD_FILE, Pool, Record, Trial, make_trials, record_of
 from lstmcli.sweep.space import (
@@ -93,10 +94,23 @@ class Plan:
         write_json_atomic(folder / "tune.json", document)
 
 
+class _Record(BaseModel):
+    """`tune.json`; its config and space are checked by who reads them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    name: str
+    config: dict[str, Any]
+    space: dict[str, Any]
+    minutes: Annotated[float, Field(gt=0.0)] | None
+    trials: Annotated[int, Field(ge=1)] | None
+    jobs: Annotated[int, Field(ge=1, le=1024)]
+
+
 def load_plan(folder: Path) -> Plan:
     """The search that a directory holds. RunError if there is none."""
     try:
         found = read_json(folder / "tune.json")
+        checked(_Record, found, folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
         plan = Plan(**{**found, "config": config})
         check_space(config, plan.space)

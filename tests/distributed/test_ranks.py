@@ -179,6 +179,54 @@ def test_a_rank_that_hangs_is_given_up(lab):
     assert codes == [7, 7] and "has lost another rank" in err, err
 
 
+def test_a_rank_that_is_stopped_is_given_up_and_goes_too(lab):
+    """SIGSTOP: the others end at once, and the stopped one when it wakes up; what was saved goes on."""
+    waker = f"run={lab.folder}/wake"
+    (lab.folder / "wake").write_text("#!/bin/sh\n(sleep 4; kill -CONT $PPID) >/dev/null 2>&1 </dev/null &\n")
+    (lab.folder / "wake").chmod(0o755)
+    fault = [(f"{LOOP}:_step", 14, f"{waker} SIGSTOP", 1)]
+    codes, _, err = lab.ranks(2, "train", "config.yaml", "--run", "r", faults=fault, LSTM_RANK_TIMEOUT="1")
+    assert codes == [7, 7] and err.count("error: ") == 1 and "has lost another rank" in err, err
+    assert lab.steps("r") == [10] and lab.lstm("train", "--resume", "r").code == 0
+
+
+KINDS = {
+    "labelled": {"path": "rows.csv", "label": "label", "splits": [0.7, 0.3]},
+    "synthetic": {"kind": "synthetic", "task": "recall", "length": 3, "symbols": 3},
+    "series": SERIES["data"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_resumed_with_another_number_of_ranks(lab, kind):
+    """Of every kind: a rank is killed, the others end; one process goes on with what was saved."""
+    write_table(lab, gaps=True)
+    rows = [f"{'xyz'[k % 3] * (3 + k % 5)},{'abc'[k % 3]}" for k in range(60)]
+    (lab.folder / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    config = yaml.safe_load((lab.folder / "series.yaml").read_text())
+    if kind != "series":
+        config = {k: v for k, v in config.items() if k != "forecast"} | {"data": KINDS[kind]}
+    (lab.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ["train.max_steps=24", "checkpoint.every=7"]
+    fault = [(f"{LOOP}:_step", 17, "SIGKILL", 1)]
+    codes, _, err = lab.ranks(2, "train", "config.yaml", *words, "--run", "r", faults=fault)
+    assert codes == [7, -9] and err.count("error: ") == 1 and "Traceback" not in err, err
+    resumed = lab.lstm("train", "--resume", "r")
+    assert resumed.code == 0 and "began with ranks 2, now 1" in resumed.err and lab.steps("r")[-1] == 24
+
+
+def test_a_config_that_differs_between_ranks_is_told(lab):
+    """Each machine has a file of its own: here rank 1 has read another one."""
+    other = lab.configure("other.yaml", train={"learning_rate": 0.5, "max_steps": 30})
+    lab.configure(train={"max_steps": 30})
+    change = f"run=cp,{other},{lab.folder}/config.yaml"
+    faults = [("lstmcli.cli.train:_read", 1, "sleep=1", 0), ("lstmcli.cli.train:_read", 1, "sleep=3", 1)]
+    faults.append(("clock", 2000, change, 0))
+    codes, _, err = lab.ranks(2, "train", "config.yaml", "--run", "r", faults=faults)
+    assert codes == [4, 4] and err.count("error: ") == 1, err
+    assert "have not the same config, data or arithmetic" in err and not lab.path("r").exists()
+
+
 def test_a_fault_of_one_rank_is_told_by_it_and_ends_all(lab):
     """A disk that is full for rank 0 only."""
     fault = [("lstmcli.run.checkpoint.write:_write_parts", 1, "fsize=100", 0)]

@@ -22,6 +22,7 @@ from fuzz_files import (
     yaml_file,
     yaml_seeds,
 )
+from fuzz_keys import keys_of_run, plans, seeds
 from fuzz_runs import (
     checkpoint,
     checkpoint_seeds,
@@ -41,15 +42,18 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "yaml": Target(yaml_file, yaml_seeds, 18),
-    "overrides": Target(overrides, override_seeds, 14),
+    "yaml": Target(yaml_file, yaml_seeds, 16),
+    "overrides": Target(overrides, override_seeds, 13),
     "table": Target(table, table_seeds, 12),
     "text": Target(text, text_seeds, 12),
-    "proposal": Target(proposal, proposal_seeds, 4),
+    "proposal": Target(proposal, proposal_seeds, 3),
     "prompt": Target(prompt, prompt_seeds, 14),
     "checkpoint": Target(checkpoint, checkpoint_seeds, 14),
     "records": Target(records, record_seeds, 6),
     "text-run": Target(run_target("text", use_text), run_seeds("text"), 4),
     "series-run": Target(run_target("series", use_series), run_seeds("series"), 2),
+    "text-keys": Target(keys_of_run("text"), seeds, 2),
+    "series-keys": Target(keys_of_run("series"), seeds, 1),
+    "plans": Target(plans, seeds, 1),
 }
 """By name; how often each is tried follows how quick it is."""

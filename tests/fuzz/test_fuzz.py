@@ -29,6 +29,7 @@ sys.path.pop(0)
 INPUTS = {
     "yaml": 350, "overrides": 400, "table": 350, "text": 350, "proposal": 120, "prompt": 500,
     "checkpoint": 350, "records": 250, "text-run": 120, "series-run": 80,
+    "text-keys": 40, "series-keys": 25, "plans": 40,
 }  # fmt: skip
 
 

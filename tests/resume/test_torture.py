@@ -46,9 +46,25 @@ SERIES: dict[str, Any] = {
     "forecast": {"loss": "quantile", "patch_length": 2},
 }  # fmt: skip
 IMPORTS = ["torch.utils.tensorboard", "torch.nn.parallel", "lstmcli.kinds.series.task"]
+IMPORTS += ["lstmcli.kinds.sequence.task"]
 PICTURES = ("lstmcli.run.telemetry.logger:Logger.figure", "lstmcli.kinds.series.plot:forecast_figure")
 """Not drawn: they would take most of the time."""
-COURSES = {"text": 1, "series": 1, "text, 2 ranks": 2, "series, 2 ranks": 2}
+LABELLED: dict[str, Any] = {
+    "data": {"path": "rows.csv", "label": "label", "splits": [0.7, 0.3]},
+}
+SYNTHETIC: dict[str, Any] = {"data": {"kind": "synthetic", "task": "recall", "length": 3, "symbols": 3}}
+OTHERS = {
+    "swa": {"train": {"average": "swa", "average_from": 0.4, "schedule": "plateau", "plateau_patience": 1}},
+    "nt-asgd": {"train": {"average": "nt-asgd", "average_patience": 1, "optimizer": "Muon"}},
+}
+"""Averages, schedules and optimizers that keep a state of their own."""
+COURSES = {
+    "text": 1, "series": 1, "text, 2 ranks": 2, "series, 2 ranks": 2, "labelled": 1, "synthetic": 1,
+    "labelled, 2 ranks": 2, "text, swa": 1, "text, nt-asgd": 1,
+}  # fmt: skip
+"""By name, the number of ranks."""
+QUICK = ["text", "series", "text, 2 ranks", "series, 2 ranks", "labelled", "synthetic", "text, nt-asgd"]
+"""Those that a few kills are tried on each time."""
 PLACES = {
     "os:write": 60,
     "os:fsync": 90,
@@ -66,7 +82,10 @@ PLACES = {
     "lstmcli.run.loop:prune": 9,
     "lstmcli.run.telemetry.metrics:MetricsFile.write": 20,
     "lstmcli.run.telemetry.tensorboard:TensorBoard.scalars": 20,
-    "lstmcli.run.telemetry.logger:Logger.flush": 14,
+    "lstmcli.run.telemetry.logger:Logger.flush": 5,
+    "lstmcli.run.telemetry.logger:Logger.sync": 9,
+    "lstmcli.run.session:start": 1,
+    "lstmcli.run.session:check_identity": 12,
     "lstmcli.run.execute:set_run_state": 2,
     "lstmcli.run.state:TrainState.restore": 1,
 }
@@ -79,14 +98,18 @@ class Course:
     def __init__(self, lab: Any, name: str):
         self.lab, self.name, self.ranks = lab, name, COURSES[name]
         lab.imports, lab.agent = IMPORTS, True
-        sections = SETTINGS
-        if name.startswith("series"):
+        kind, _, more = name.partition(", ")
+        others = OTHERS.get(more, {"train": {}})
+        train = SETTINGS["train"] | others["train"]
+        if kind == "text":
+            lab.configure(**(SETTINGS | {"train": train | {"state_reset": 0.2}}))
+        else:
             write_table(lab.folder / "table.csv")
+            write_rows(lab.folder / "rows.csv")
             config = yaml.safe_load(lab.configure(**SETTINGS).read_text())
             del config["train"]["sequence_length"], config["evaluation"]["sample_length"]  # of texts
-            (lab.folder / "config.yaml").write_text(yaml.safe_dump(config | SERIES))
-        else:
-            lab.configure(**(sections | {"train": sections["train"] | {"state_reset": 0.2}}))
+            own = {"series": SERIES, "labelled": LABELLED, "synthetic": SYNTHETIC}[kind]
+            (lab.folder / "config.yaml").write_text(yaml.safe_dump(config | own))
         lab.process("--version")  # the imports are not part of a run
         began = time.monotonic()
         codes, _, err = self.run("train", "config.yaml", "--run", "whole")
@@ -130,6 +153,12 @@ class Course:
         assert points_of(self.lab.path(run)) == self.points
 
 
+def write_rows(path: Any) -> None:
+    draw, words = random.Random(3), ("low", "high", "even")
+    rows = [f"{''.join(draw.choices(f'{word}xyz', k=draw.randint(3, 9)))},{word}" for word in words * 30]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+
+
 def write_table(path: Any) -> None:
     rows = ["day,a,b"]
     for day in range(120):
@@ -147,7 +176,7 @@ def points_of(path: Any) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in tags}
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", QUICK)
 def test_five_kills(lab, same, name):
     course, total, trial = Course(lab, name), 0, 0
     while total < 5:

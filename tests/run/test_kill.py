@@ -176,6 +176,18 @@ def test_tensorboard_of_a_killed_run_has_every_step_once(lab):
         assert event.value == np.float32(in_file[event.step])
 
 
+def test_tensorboard_without_its_quick_loader_has_every_step_once(lab):
+    """It takes the first session's start for the run's own."""
+    slow = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator")
+    words = ["telemetry.tensorboard=true", "telemetry.pictures=false", "telemetry.every=1"]
+    fault = [(f"{LOOP}:_step", 14, "SIGKILL")]
+    assert lab.process("train", "config.yaml", *words, "--run", "tb", faults=fault).code == -9
+    assert lab.process("train", "--resume", "tb").code == 0
+    events = slow.EventAccumulator(str(lab.path("tb"))).Reload()
+    for tag, steps in (("train/loss", list(range(1, 21))), ("val/loss", [10, 20])):
+        assert [event.step for event in events.Tensors(tag)] == steps
+
+
 def test_tensorboard_has_an_evaluation_once_that_was_cut_off_and_made_up_for_twice(lab):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["telemetry.tensorboard=true", "telemetry.pictures=false", "train.max_steps=30"]

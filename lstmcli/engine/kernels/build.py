@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from lstmcli.core.files import remove, sync_file, sync_folder
+from lstmcli.core.notices import notice
 from lstmcli.engine.kernels.source import Source
 from lstmcli.engine.kernels.values import Fault, Unsupported
 
@@ -31,7 +36,7 @@ def find_compiler() -> str | None:
 
 
 def load(source: Source) -> tuple[ctypes.CDLL, Path]:
-    """The library of this source and where it lies, built if it is not there, or cannot be read.
+    """The library of this source and where it lies, built if it is not there, or is not what was built.
 
     Raises:
         Unsupported: there is no compiler, or it makes no vectors of the loops.
@@ -40,51 +45,98 @@ def load(source: Source) -> tuple[ctypes.CDLL, Path]:
     library = build(source)
     try:
         return ctypes.CDLL(str(library)), library
-    except OSError:  # damaged
+    except OSError:  # built for a system that has changed since
         library.unlink(missing_ok=True)
+    library = build(source)
     try:
-        return ctypes.CDLL(str(build(source))), library
+        return ctypes.CDLL(str(library)), library
     except OSError as error:
         raise Fault(f"a library just built cannot be loaded: {error}") from error
 
 
 def build(source: Source) -> Path:
-    """The library of this source for this CPU.
+    """The library of this source for this CPU: KEY.SUM.so, where the sum is that of its own bytes. What a
+    library does when it is loaded nobody can take back, so one is loaded only if it is what was built here.
 
     Raises:
         Unsupported: there is no compiler, or it makes no vectors of the loops.
         Fault: the compiler fails, or there is no room for what it makes.
     """
     key = hashlib.sha256("\n".join((source.text, *OPTIONS, *_target(), _cpu())).encode()).hexdigest()[:32]
-    library = _folder() / f"{key}.so"
-    if library.exists():
-        return library
+    for library in sorted(_folder().glob(f"{key}.*.so")):
+        if (problem := _problem(library)) is None:
+            return library
+        notice(f"a kernel that was kept is {problem}, and is built again: {library}")
+        with suppress(OSError):
+            library.unlink()
     compiler = find_compiler()
     if compiler is None:
         raise Unsupported("no C++ compiler")
-    # On macOS g++ is clang, which says nothing about vectors.
-    is_gcc = sys.platform == "linux" and Path(compiler).name.startswith("g++")
-    tells = ("-fopt-info-vec",) if is_gcc else ()
     try:
-        handle, fresh = tempfile.mkstemp(suffix=".so", dir=library.parent)
+        handle, fresh = tempfile.mkstemp(suffix=".so", dir=_folder())
         os.close(handle)
     except OSError as error:
         raise Fault(f"no file can be made for a library: {error}") from error
     try:
-        for threads in THREADS:
-            command = [compiler, *OPTIONS, *threads, *_target(), *tells, "-o", fresh, "-"]
-            done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
-            if not done.returncode:
-                break
-        else:
-            raise Fault((done.stderr.strip() or f"{compiler} failed").splitlines()[0])
-        vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
-        if tells and len(vectors) < source.loops:
-            raise Unsupported("the compiler makes no vectors of it")
-        os.replace(fresh, library)  # whole or not at all, whoever else builds it now
+        _compile(source, compiler, fresh)
+        return _keep(Path(fresh), key)
+    except OSError as error:
+        raise Fault(f"a library cannot be kept: {error}") from error
     finally:
         Path(fresh).unlink(missing_ok=True)
+
+
+def _compile(source: Source, compiler: str, fresh: str) -> None:
+    # On macOS g++ is clang, which says nothing about vectors.
+    is_gcc = sys.platform == "linux" and Path(compiler).name.startswith("g++")
+    tells = ("-fopt-info-vec",) if is_gcc else ()
+    for threads in THREADS:
+        command = [compiler, *OPTIONS, *threads, *_target(), *tells, "-o", fresh, "-"]
+        done = subprocess.run(command, input=source.text, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            break
+    else:
+        raise Fault((done.stderr.strip() or f"{compiler} failed").splitlines()[0])
+    vectors = {t.split(": ")[0] for t in done.stderr.splitlines() if "loop vectorized" in t}
+    if tells and len(vectors) < source.loops:
+        raise Unsupported("the compiler makes no vectors of it")
+
+
+def _keep(fresh: Path, key: str) -> Path:
+    """Whole or not at all, whoever else builds it now, and also after a power cut."""
+    library = fresh.with_name(f"{key}.{_sum(fresh)}.so")
+    fresh.chmod(0o700)
+    sync_file(fresh)
+    os.replace(fresh, library)
+    sync_folder(library.parent)
     return library
+
+
+def _problem(library: Path) -> str | None:
+    """What is wrong with a library that was kept, or None."""
+    try:
+        found = library.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return "no ordinary file"
+        if (whose := _whose(found)) is not None:
+            return whose
+        return None if library.name.split(".")[1] == _sum(library) else "damaged"
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+
+
+def _whose(found: os.stat_result) -> str | None:
+    """Who else might have written what is found; None if nobody."""
+    if hasattr(os, "geteuid"):
+        if found.st_uid != os.geteuid():
+            return "another user's"
+        if found.st_mode & 0o022:
+            return "open to other users"
+    return None
+
+
+def _sum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:32]
 
 
 def _target() -> tuple[str, ...]:
@@ -105,15 +157,68 @@ def _cpu() -> str:
     return "\n".join([platform.machine(), *(lines or told)])
 
 
+def inductor_folder() -> Path:
+    """Where TorchInductor keeps what it makes: it would else be a name in /tmp that anybody can guess."""
+    return _folder() / "inductor"
+
+
 @cache
 def _folder() -> Path:
-    """Where kernels are kept: the user's own, for what lies there will be run."""
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache_home) / "lstmcli" / "kernels"
+    """Where kernels are kept: a folder that is the user's own and closed to others, for what lies there will
+    be run. Without one, a folder that goes with this process."""
+    problem = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        folder = _cache_home() / "lstmcli" / "kernels"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = _close_to_others(folder)
+        if problem is None and os.access(folder, os.W_OK):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: no home
         pass
-    return Path(tempfile.mkdtemp(prefix="lstmcli-kernels-"))
+    if problem is not None:
+        notice(f"{problem}: kernels are built anew for this process")
+    return _temporary()
+
+
+def _cache_home() -> Path:
+    """As the XDG base directory specification has it: a relative path is ignored."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(told) if os.path.isabs(told) else Path.home() / ".cache"
+
+
+def _close_to_others(folder: Path) -> str | None:
+    """Close our own folders and empty one that was open; why they cannot be used, or None."""
+    for place in (folder.parent, folder):
+        whose = _whose(place.stat())
+        if whose == "another user's":
+            return f"{place} is {whose}"
+        if whose is not None:
+            place.chmod(0o700)
+            for kept in folder.iterdir():
+                remove(kept)
+            notice(f"{place} was {whose}: it is closed now, and the kernels in it are built again")
+    return None
+
+
+def _temporary() -> Path:
+    """A folder that goes with this process; those that killed ones left go now."""
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    prefix = f"lstmcli-kernels-{user}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        pid = left.name.removeprefix(prefix).partition("-")[0]
+        with suppress(OSError):
+            if pid.isdigit() and _whose(left.lstat()) is None and not _lives(int(pid)):
+                shutil.rmtree(left)
+    folder = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -400,6 +400,7 @@ class TritonKernel:
         except ImportError as error:
             raise Unsupported("no Triton here") from error
         self.source = triton_source(program)
+        self.written = frozenset(program.written)
         try:
             self._kernel = defined(self.source, tl, triton.jit)
         except Exception as error:  # a compiler that is not of this package may raise anything

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lstmcli.core.memory import uncollected
+from lstmcli.engine.kernels.build import inductor_folder
 from lstmcli.engine.kernels.values import Fault, Unsupported
 
 LESS_FUSED = 16
@@ -39,6 +41,7 @@ def _compiled(
 ) -> Callable[..., None]:
     """It is traced and handed to TorchInductor directly: TorchDynamo, in front of it, would guard each of the
     thousands of calls of a window, at the price of a small kernel."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(inductor_folder()))
     import torch._inductor
     import torch._inductor.config as inductor
     from torch._guards import TracingContext, tracing

@@ -38,6 +38,8 @@ EXAMINED = 2
 """The same for what is noted of a file by itself."""
 
 META = "meta.json"
+PRIVATE = 0o600
+"""Mode of what is kept of a text: it may be anybody's letters, and lies in folders of mode 0700."""
 PUBLISH_ATTEMPTS = 5
 STALE_SECONDS = 24 * 3600
 OWN_LEFTOVER = re.compile(r"\.[0-9a-f]{16}-\d+-[0-9a-f]{8}(\.tmp-\d)?\.tmp")  # the folder may be anybody's
@@ -112,7 +114,7 @@ class Cache:
         path = self._facts_path(seen, form)
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
         with suppress(OSError):  # a convenience; what must be written complains by itself
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_sealed(temporary, {"files": [asdict(each) for each in facts]})
             os.replace(temporary, path)
 
@@ -150,9 +152,11 @@ class Cache:
         token = f"{os.getpid()}-{secrets.token_hex(4)}"
         temporary = self.folder / f".{fingerprint[:16]}-{token}.tmp"
         try:
-            temporary.mkdir(parents=True)
+            temporary.mkdir(mode=0o700, parents=True)
             self._remove_stale()
             yield temporary
+            for file in temporary.iterdir():
+                file.chmod(PRIVATE)
             self._publish(temporary, fingerprint)
         except OSError as error:
             raise ResourceError(
@@ -247,6 +251,7 @@ def _probe(path: Path) -> str:
 def _write_sealed(path: Path, value: dict[str, Any]) -> None:
     sealed = {**value, "checksum": digest_of(value)}
     path.write_text(json.dumps(sealed, indent=1), encoding="ascii")
+    path.chmod(PRIVATE)
 
 
 def _read_sealed(path: Path) -> dict[str, Any] | None:

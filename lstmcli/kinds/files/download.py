@@ -6,31 +6,24 @@ import glob
 import hashlib
 import http.client
 import os
-import re
 import secrets
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from lstmcli.core.errors import DataError, ResourceError
+from lstmcli.core.files import download_path, sha256_of
 from lstmcli.core.progress import Progress, throttled
 
 BLOCK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30.0
 STALE_SECONDS = 20 * TIMEOUT_SECONDS
-
-
-def download_path(url: str, sha256: str, folder: Path) -> Path:
-    """Where the file of this address and checksum lies, or will lie."""
-    name = unquote(PurePosixPath(urlsplit(url).path).name)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[-80:]
-    return Path(folder) / f"{sha256[:12]}-{plain or 'text'}"
 
 
 def download(
@@ -49,7 +42,7 @@ def download(
     target = download_path(url, sha256, folder)
     if urlsplit(url).scheme != "https":
         raise DataError(f"{url} does not begin with https://", "only https is downloaded")
-    if _sha256_of(target) == sha256:
+    if sha256_of(target) == sha256:
         return target
     by_hand = f"or by hand: download {url}, put it at {target.absolute()}; its SHA-256 is {sha256}"
     with _saved_as(target, by_hand) as temporary:
@@ -68,7 +61,7 @@ def _saved_as(target: Path, by_hand: str) -> Iterator[Path]:
     """A temporary name beside the target, renamed at the end; gone after an error."""
     temporary = target.with_name(f".{target.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_stale(target)
         yield temporary
         os.replace(temporary, target)
@@ -146,18 +139,6 @@ class _HttpsOnly(HTTPRedirectHandler):
             fp.close()
             raise URLError(f"it redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _sha256_of(path: Path) -> str | None:
-    """None where there is no readable file."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lstmcli.core.errors import DataError, LstmError, ResourceError
+from lstmcli.core.files import is_made_up
 from lstmcli.core.notices import notice
 from lstmcli.kinds.files.encodings import SAMPLE_BYTES, compression, damaged_utf8, recognise
 from lstmcli.kinds.text.vocabulary import Level
@@ -155,6 +157,8 @@ def read_pieces(
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file, open; whatever the operating system says becomes an error for the user."""
+    if os.path.exists(path) and not os.path.isdir(path) and (is_made_up(path) or not os.path.isfile(path)):
+        raise DataError(f"{path} is not a regular file", "write it to a file first")
     try:
         with open(path, "rb") as file:
             yield file

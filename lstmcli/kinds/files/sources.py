@@ -7,12 +7,14 @@ import glob
 import os
 import stat
 import sysconfig
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lstmcli.core.errors import DataError
+from lstmcli.core.files import download_path, is_made_up
 from lstmcli.core.notices import notice
-from lstmcli.kinds.files.download import download, download_path
+from lstmcli.kinds.files.download import download
 
 if TYPE_CHECKING:
     from lstmcli.config.data import Files
@@ -23,6 +25,8 @@ D = TypeVar("D", bound="Files")
 
 __all__ = ["download", "download_path", "find_files", "stdlib_files"]
 
+MOST_MATCHES = 20_000
+"""Names that a pattern may match: it would else walk through a whole disk before anybody hears of it."""
 STDLIB_CAP_BYTES = 8_000_000
 STDLIB_LEFT_OUT = frozenset(
     ("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo")
@@ -108,7 +112,10 @@ def _matches(pattern: str, what: str) -> list[Path]:
         raise DataError(f"{what}: {pattern} is a folder", f"name its files: {path / '*.txt'}")
     if kind == "other":
         raise DataError(f"{what}: {pattern} is not a regular file", "write it to a file first")
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    found = list(islice(glob.iglob(str(path), recursive=True), MOST_MATCHES + 1))
+    if len(found) > MOST_MATCHES:
+        raise DataError(f"{what}: {pattern} matches more than {MOST_MATCHES:,} names", "narrow it down")
+    matches = [Path(match) for match in sorted(found)]
     files = [match for match in matches if _kind(match, what) == "file"]
     if not files:
         raise _nothing(pattern, path, what)
@@ -125,7 +132,7 @@ def _kind(path: Path, what: str) -> str | None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(f"{what}: {str(path)!r} cannot be read: {reason}") from error
     if stat.S_ISREG(mode):
-        return "file"
+        return "other" if is_made_up(path) else "file"
     return "folder" if stat.S_ISDIR(mode) else "other"
 
 

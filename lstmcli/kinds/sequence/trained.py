@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class SequenceRun(TrainedRun):
     @cached_property
     def document(self) -> dict[str, Any]:
         """The checkpoint's `sequence.json`."""
-        return read_json(self.checkpoint / "sequence.json")
+        return self.file("sequence.json")
 
     @cached_property
     def model(self) -> SequenceModel:
@@ -119,12 +118,12 @@ class ClassifierRun(SequenceRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.sequence.labelled import prepare_labelled
 
+        _ = self.began_in
         try:
             data = prepare_labelled(self.config.data, self.config.seed)
         except DataError as error:
             raise DataError(error.message, "give the table with --data FILE") from error
-        manifest = read_json(self.directory.manifest_path)
-        if manifest.get("data_fingerprint") != data.fingerprint:
+        if self.record["data_fingerprint"] != data.fingerprint:
             notice("the data have changed since this run was trained")
             if data.encoding != self.encoding:
                 raise RunError(

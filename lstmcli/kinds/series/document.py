@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lstmcli.core.errors import RunError
+from lstmcli.run.records import checked
 
 
 class _Part(BaseModel):
@@ -78,12 +79,7 @@ class _Document(_Part):
 def check_document(found: dict[str, Any], path: Path, horizon: int, levels: int) -> dict[str, Any]:
     """`found`, read from `path`; RunError if it is not what a forecaster of `horizon` steps and so many
     quantiles (`levels`) writes."""
-    try:
-        _Document.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} is damaged: {place}: {first['msg'].lower()}") from error
+    checked(_Document, found, path)
     if found["scaler"].get("center") is None or len(found["scaler"]["center"]) != len(found["meta"]["names"]):
         raise RunError(f"{path} is damaged: it does not scale each of its series")
     rows = found.get("calibration")

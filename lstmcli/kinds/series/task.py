@@ -36,9 +36,9 @@ from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.series.table.panel import prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
-from lstmcli.run.directory import read_json
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.own_cell import cell_files
+from lstmcli.run.records import read_listed_json
 from lstmcli.run.task import Measured, Score
 from lstmcli.run.telemetry.console import Console
 from lstmcli.run.telemetry.logger import Logger
@@ -213,7 +213,7 @@ class SeriesTask:
 
     def restore(self, folder: Path) -> None:
         path, levels = folder / "series.json", len(self.config.forecast.quantiles)
-        found = check_document(read_json(path), path, self.config.data.horizon, levels)
+        found = check_document(read_listed_json(folder, path.name), path, self.config.data.horizon, levels)
         self.forecaster.calibration = Calibration.from_json(
             found.get("calibration"), found.get("calibrated_on")
         )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import read_json
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class SeriesRun(TrainedRun):
 
         path = self.checkpoint / "series.json"
         levels = len(self.config.forecast.quantiles)
-        return check_document(read_json(path), path, self.config.data.horizon, levels)
+        return check_document(self.file(path.name), path, self.config.data.horizon, levels)
 
     @property
     def is_portfolio(self) -> bool:
@@ -124,12 +123,12 @@ class SeriesRun(TrainedRun):
         """The run's own table, read again, and checked to be the same."""
         from lstmcli.kinds.series.table.panel import prepare_series
 
+        _ = self.began_in
         try:
             data = prepare_series(self.config.data)
         except DataError as error:
             raise DataError(error.message, "give the table with --data FILE or --input FILE") from error
-        manifest = read_json(self.directory.manifest_path)
-        if manifest.get("data_fingerprint") != data.fingerprint:
+        if self.record["data_fingerprint"] != data.fingerprint:
             notice("the data have changed since this run was trained")
         return data
 

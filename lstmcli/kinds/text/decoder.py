@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lstmcli.engine import decode
 from lstmcli.engine.decode import Floats, LSTMState, LSTMSteps, Tensors, tensor
 from lstmcli.kinds.text.settings import LanguageModel
+from lstmcli.run.checkpoint.store import Layout
 
 if TYPE_CHECKING:
     from lstmcli.kinds.text.model import TextModel
@@ -112,6 +113,20 @@ class NumpyDecoder:
 def has_numpy_decoder(settings: LanguageModel) -> bool:
     """Whether text can be generated without importing torch."""
     return all(SERVED.get(name, lambda _: False)(value) for name, value in settings)
+
+
+def numpy_tensors(settings: LanguageModel, symbols: int) -> dict[str, Layout]:
+    """Shape and dtype of every tensor of a model of which `has_numpy_decoder` is true, by name."""
+    hidden_size = settings.sizes[0]
+    width = settings.embedding_size or hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (symbols, width), "head.bias": (symbols,)}
+    if not settings.tie_weights:
+        shapes["head.weight"] = (symbols, hidden_size)
+    for layer in range(len(settings.sizes)):
+        shapes[f"layers.{layer}.weight_ih"] = (4 * hidden_size, hidden_size if layer else width)
+        shapes[f"layers.{layer}.weight_hh"] = (4 * hidden_size, hidden_size)
+        shapes[f"layers.{layer}.bias"] = (4 * hidden_size,)
+    return {name: (shape, "float32") for name, shape in shapes.items()}
 
 
 def numpy_decoder(settings: LanguageModel, tensors: Tensors) -> NumpyDecoder:

@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from lstmcli.core.errors import UsageError
 from lstmcli.core.memory import require
-from lstmcli.kinds.text.decoder import Decoder
+from lstmcli.kinds.text.decoder import TABLE_ENTRIES, Decoder
 from lstmcli.kinds.text.sampling import Sampler, check_options
 from lstmcli.kinds.text.vocabulary import Speller
 
 OnText = Callable[[int, str], None]
 
 NAMED = 10  # characters that a notice lists
-SAMPLE_BYTES = 4096  # of a sample's random generator and text, at least
+SAMPLE_BYTES = 1024  # of a finished sample, its text aside
+WRITING_BYTES = 24  # of a symbol of a sample that is being written
+TOGETHER = 1024  # samples that are written side by side; more are written one batch after the other
 
 
 class Symbols(Protocol):
@@ -167,9 +169,33 @@ def generate(
     The unknown symbol is never drawn. A prompt without symbols is read as a newline, or as symbol 1
     if the vocabulary has no newline. Finished samples leave the batch.
     """
-    logits, state = _read_prompt(decoder, prompt_ids(vocabulary, prompt), options.num)
-    sampler = _sampler(vocabulary, options)
-    writers = [_writer(vocabulary, options.stop, on_text, index) for index in range(options.num)]
+    together = max(1, min(TOGETHER, TABLE_ENTRIES // vocabulary.size, options.num))
+    characters = options.num * options.length
+    require(
+        options.num * SAMPLE_BYTES + 2 * characters + WRITING_BYTES * together * options.length,
+        f"writing {characters:,} symbols in {options.num:,} samples",
+        "ask for fewer or shorter ones, several times",
+    )
+    read = _read_prompt(decoder, prompt_ids(vocabulary, prompt))
+    samples: list[Sample] = []
+    for first in range(0, options.num, together):
+        count = min(together, options.num - first)
+        samples += _side_by_side(decoder, vocabulary, read, options, range(first, first + count), on_text)
+    return samples
+
+
+def _side_by_side(
+    decoder: Decoder,
+    vocabulary: Symbols,
+    read: tuple[Any, Any],
+    options: GenerateOptions,
+    which: range,
+    on_text: OnText | None,
+) -> list[Sample]:
+    """The samples of these numbers, after a prompt that was `read`: the logits (1, V) and the state."""
+    logits, state = np.repeat(read[0], len(which), axis=0), decoder.copy_state(read[1], [0] * len(which))
+    sampler = _sampler(vocabulary, options, which)
+    writers = [_writer(vocabulary, options.stop, on_text, index) for index in which]
     running = writers
     for position in range(options.length):
         ids = sampler.sample(logits)
@@ -208,7 +234,7 @@ def notices(vocabulary: Symbols, prompt: str, options: GenerateOptions) -> list[
     unseen = unseen_notice(vocabulary, prompt)
     found = [] if unseen is None else [unseen]
     found += [each for stop in options.stop for each in _stop_notices(vocabulary, stop)]
-    return found + _sampler(vocabulary, options).notices
+    return found + _sampler(vocabulary, options, range(1)).notices
 
 
 ESCAPES = {r"\n": "line break", r"\t": "tab", r"\r": "carriage return"}
@@ -244,24 +270,23 @@ def unseen_notice(vocabulary: Symbols, prompt: str) -> str | None:
     )
 
 
-def _read_prompt(decoder: Decoder, ids: npt.NDArray[Any], num: int) -> tuple[Any, Any]:
-    """Logits (num, V) and the state of ``num`` texts after the prompt, which is read once."""
+def _read_prompt(decoder: Decoder, ids: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Logits (1, V) and the state of one text after the prompt."""
     state = decoder.initial_state(1)
     for position in range(len(ids)):
         logits = decoder.step(ids[position : position + 1], state)
-    return np.repeat(logits, num, axis=0), decoder.copy_state(state, [0] * num)
+    return logits.copy(), state
 
 
-def _sampler(vocabulary: Symbols, options: GenerateOptions) -> Sampler:
-    needed = options.num * (SAMPLE_BYTES + 8 * vocabulary.size)
-    require(needed, f"writing {options.num:,} samples side by side", "ask for fewer, several times")
+def _sampler(vocabulary: Symbols, options: GenerateOptions, which: range) -> Sampler:
     return Sampler(
         vocabulary.size,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
         seed=options.seed,
-        num=options.num,
+        num=len(which),
+        first=which.start,
         forbidden=() if vocabulary.unknown is None else (vocabulary.unknown,),
     )
 

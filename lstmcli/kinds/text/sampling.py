@@ -38,7 +38,7 @@ class Sampler:
     Sample j has a generator of its own, PCG64([seed, j]), and uses one number of it per symbol, so
     it is the same however many samples there are. The order of the filters: ``forbidden`` ids,
     temperature, ``top_k``, then ``top_p`` of what is left. Among equal logits the lower id is kept.
-    ``notices`` holds what the user should be told.
+    ``notices`` holds what the user should be told. ``first``: the number j of the first of ``num`` samples.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Sampler:
         top_p: float | None = None,
         seed: int = 0,
         num: int = 1,
+        first: int = 0,
         forbidden: Sequence[int] = (),
     ):
         check_options(temperature, top_k, top_p, seed, num)
@@ -61,7 +62,9 @@ class Sampler:
         self._top_k = top_k if top_k is not None and top_k < size else None
         self._top_p = top_p if top_p is not None and top_p < 1.0 else None
         self._forbidden = tuple(forbidden)
-        self._generators = [np.random.Generator(np.random.PCG64([seed, j])) for j in range(num)]
+        self._generators = [
+            np.random.Generator(np.random.PCG64([seed, j])) for j in range(first, first + num)
+        ]
         self._uniforms = np.empty((num, BLOCK))
         self._used = BLOCK
         self._weights = np.empty((num, size))

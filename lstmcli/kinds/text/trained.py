@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, ResourceError, RunError, UsageError
 from lstmcli.core.notices import notice
-from lstmcli.kinds.text.decoder import NumpyDecoder, TorchDecoder, has_numpy_decoder, numpy_decoder
+from lstmcli.kinds.text.decoder import (
+    NumpyDecoder,
+    TorchDecoder,
+    has_numpy_decoder,
+    numpy_decoder,
+    numpy_tensors,
+)
 from lstmcli.kinds.text.generate import GenerateOptions, Sample, generate
 from lstmcli.kinds.text.sampling import Clamp, ClampedDecoder
 from lstmcli.kinds.text.vocabulary import Vocabulary
-from lstmcli.run.directory import read_json
+from lstmcli.run.checkpoint.store import check_tensors, describe
 from lstmcli.run.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -36,8 +42,7 @@ class Run(TrainedRun):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        document = read_json(self.checkpoint / "vocab.json")
-        return Vocabulary.from_json(document)
+        return Vocabulary.from_json(self.file("vocab.json"))
 
     @cached_property
     def model(self) -> TextModel:
@@ -64,14 +69,8 @@ class Run(TrainedRun):
             return TorchDecoder(self.model)
         arrays = self._snapshot.tensors
         tensors = {k.removeprefix("model."): v for k, v in arrays.items()}
-        decoder = numpy_decoder(self.config.model, tensors)
-        if decoder.symbols != self.vocabulary.size:
-            raise RunError(
-                f"{self.checkpoint}: the vocabulary has {self.vocabulary.size} symbols, "
-                f"the model {decoder.symbols}",
-                "the checkpoint is damaged: use another one, RUN@STEP",
-            )
-        return decoder
+        check_tensors(numpy_tensors(self.config.model, self.vocabulary.size), describe(tensors))
+        return numpy_decoder(self.config.model, tensors)
 
     def understood(self, text: str) -> str:
         """The text as the training text has it: its line ends and its normal form, by the settings of `data`
@@ -182,11 +181,10 @@ class Run(TrainedRun):
         from lstmcli.kinds.text.source import prepare_text
 
         try:
-            manifest = read_json(self.directory.manifest_path)
-            data = prepare_text(found_again(self.config.data, manifest.get("folder"), ""))
+            data = prepare_text(found_again(self.config.data, self.began_in, ""))
         except DataError as error:
             raise DataError(error.message, "give the text with --data FILE") from error
-        if manifest.get("data_fingerprint") != data.fingerprint:
+        if self.record["data_fingerprint"] != data.fingerprint:
             notice("the data have changed since this run was trained")
             if data.vocabulary.to_json() != self.vocabulary.to_json():
                 raise RunError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.core.files import is_made_up
 from lstmcli.core.notices import notice
 from lstmcli.core.output import TextOut
 from lstmcli.run.kind import Evaluated, Products, Progress
@@ -200,6 +201,8 @@ def read_prompt(chosen: Chosen) -> bytes | None:
         raise UsageError("give --prompt or --prompt-file, not both")
     if prompt_file is None:
         return None
+    if prompt_file != "-" and is_made_up(prompt_file) and Path(prompt_file).is_file():
+        raise DataError(f"{prompt_file} is not a regular file", "write it to a file first")
     try:
         return sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:

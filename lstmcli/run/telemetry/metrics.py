@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lstmcli.core.errors import RunError
 from lstmcli.run.directory import write_atomic
 
 
@@ -32,15 +33,29 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole records; a last line that a kill cut short is left out."""
+    """All whole records; a last line that a kill cut short is left out. RunError: something in one that is
+    no number, or a file that is none."""
     records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    if os.path.lexists(path):
+        if path.is_symlink() or not path.is_file():
+            raise RunError(f"{path} is not an ordinary file")
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-    return [r for r in records if isinstance(r, dict) and isinstance(r.get("step"), int)]
+            if isinstance(record, dict) and type(record.get("step")) is int:
+                _check(record, f"{path} is damaged: line {number}")
+                records.append(record)
+    return records
+
+
+def _check(record: dict[str, Any], where: str) -> None:
+    for key, value in record.items():
+        if type(value) not in (int, float) or (isinstance(value, int) and abs(value) >= 2**53):
+            raise RunError(f"{where}: {key}: {str(value)[:60]!r} is no number that is logged")
+    if record["step"] < 0:
+        raise RunError(f"{where}: step: {record['step']} is below nought")
 
 
 def _drop_after(path: Path, last_step: int, evaluated: bool) -> None:

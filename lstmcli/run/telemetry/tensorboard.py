@@ -27,7 +27,9 @@ class TensorBoard:
         self._folder = folder
         make_room(folder)
         quiet_writers()
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
+        # A new run's file begins a session, too: TensorBoard without its quick loader takes the first start
+        # that it finds for the run's own, and would purge nothing at the first resume.
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge_step or 0)
         if not purge_step:
             self._writer.add_custom_scalars(_layout(cells, kind_of(config)))
             _write_hyperparameters(self._writer, config)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -63,6 +65,103 @@ def test_a_damaged_library_is_built_again(folder, content):
     library.write_bytes(content)
     made()
     assert library.read_bytes() != content
+
+
+def library_of_double():
+    return build.build(source(trace(double, tensors())))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-4096]),  # which would be a bus error
+        lambda path: path.write_bytes(path.read_bytes().replace(b"\x00" * 16, b"\xcc" * 16)),
+        lambda path: path.chmod(0o777),
+    ],
+    ids=["truncated", "altered", "open"],
+)
+def test_a_library_is_loaded_only_if_it_is_what_was_built(folder, damage, capsys, monkeypatch):
+    """In a process of its own nothing would be left to tell after a bus error: here it is never loaded."""
+    monkeypatch.setattr("lstmcli.core.notices._said", set())
+    library = library_of_double()
+    assert stat.S_IMODE(library.stat().st_mode) == stat.S_IMODE(folder.stat().st_mode) == 0o700
+    whole = library.read_bytes()
+    damage(library)
+    made()
+    assert library.read_bytes() == whole and stat.S_IMODE(library.stat().st_mode) == 0o700
+    assert "built again" in capsys.readouterr().err
+
+
+@needs_compiler
+def test_a_link_in_place_of_a_library_is_replaced(folder, tmp_path):
+    library = library_of_double()
+    library.rename(tmp_path / "elsewhere.so")
+    library.symlink_to(tmp_path / "elsewhere.so")
+    made()
+    assert not library.is_symlink()
+
+
+@needs_compiler
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_another_user_made_is_never_loaded(folder, capsys, monkeypatch):
+    monkeypatch.setattr("lstmcli.core.notices._said", set())
+    library = library_of_double()
+    os.chown(library, 12345, 12345)
+    made()
+    assert library.stat().st_uid == 0 and "another user's" in capsys.readouterr().err
+    os.chown(folder, 12345, 12345)
+    library.write_bytes(b"planted")
+    build._folder.cache_clear()
+    made()
+    assert build._folder() != folder and library.read_bytes() == b"planted"
+    assert "kernels are built anew for this process" in capsys.readouterr().err
+
+
+@needs_compiler
+def test_a_folder_that_was_open_is_closed_and_emptied(folder, capsys, monkeypatch):
+    monkeypatch.setattr("lstmcli.core.notices._said", set())
+    library = library_of_double()
+    library.write_bytes(b"planted")
+    folder.chmod(0o777)
+    build._folder.cache_clear()
+    made()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and library.read_bytes() != b"planted"
+    assert "it is closed now" in capsys.readouterr().err
+
+
+def test_a_relative_cache_home_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    build._folder.cache_clear()
+    assert build._folder() == tmp_path / "home" / ".cache" / "lstmcli" / "kernels"
+    build._folder.cache_clear()
+    assert not (tmp_path / "here").exists()
+
+
+LEAVES = "import os, sys; from lstmcli.engine.kernels import build; print(build._folder()); {end}"
+
+
+def test_without_a_cache_a_process_leaves_nothing_behind(tmp_path):
+    """A killed one cannot clean up: the next one does."""
+    (tmp_path / "file").write_text("")
+    places = {"XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    for end, left in (("os._exit(0)", 1), ("", 0)):
+        code = LEAVES.format(end="sys.stdout.flush(); " + (end or "pass"))
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | places, capture_output=True)
+        assert str(tmp_path) in done.stdout.decode(), done.stderr
+        assert len(list(tmp_path.glob("lstmcli-kernels-*"))) == left
+
+
+@needs_compiler
+def test_a_library_is_on_the_disk_before_it_has_its_name(folder, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda d: (seen.append(os.readlink(f"/proc/self/fd/{d}")), fsync(d))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append("renamed"), replace(a, b))[1])
+    library = library_of_double()
+    assert seen[0].startswith(str(folder)) and seen[1:] == ["renamed", str(folder)] and library.exists()
 
 
 def fake_compiler(path, script):

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import pytest
 
 from lstmcli.core.errors import DataError, LstmError, ResourceError
+from lstmcli.core.files import download_path
 from lstmcli.kinds.files import download as module
-from lstmcli.kinds.files.download import download, download_path
+from lstmcli.kinds.files.download import download
 
 BODY = "né à Rouen\n".encode() * 50_000
 SUM = hashlib.sha256(BODY).hexdigest()
