@@ -12,7 +12,7 @@ from lstmcli.config.load import load_config, parse_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import UsageError
 from lstmcli.kinds.text.trained import Run
-from lstmcli.run.directory import RUNS, RunDir, find_run, split_reference
+from lstmcli.run.directory import RunDir, find_run, runs_folder, split_reference
 from lstmcli.run.trained import load as _load
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def train(
     *,
     run: str | None = None,
     resume: str | Path | None = None,
-    runs: str | Path = RUNS,
+    from_run: str | Path | None = None,
+    runs: str | Path | None = None,
     callback: Callable[[Evaluation], object] | None = None,
     quiet: bool = False,
     trust: bool = False,
@@ -43,7 +44,8 @@ def train(
             it may be left out: the run's own.
         run: the name of the new run; None: by the config and the time.
         resume: go on with this run (a directory, a name under runs/, `latest`; with `@STEP` from there).
-        runs: the folder in which a new run is made.
+        from_run: begin with the weights of this run, as `lstm train --from` does; named as for `resume`.
+        runs: the folder in which a new run is made; None: `$LSTM_RUNS`, else runs/.
         callback: is told of every evaluation (`step`, `loss`, `values` by tag, `best`: whether it is the best
             so far). If it returns something true, the run is saved and ends; a string is the reason.
         quiet: no progress on standard error, only notices.
@@ -59,7 +61,12 @@ def train(
         Interrupted, Terminated: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on with it.
         ResourceError: no disk, memory or permission.
     """
-    resumed, which = None, None
+    resumed, which, ancestor = None, None, None
+    if resume is not None and from_run is not None:
+        raise UsageError("from_run begins a new run and resume goes on with an old one: give one of them")
+    if from_run is not None:
+        text, step = split_reference(str(from_run))
+        ancestor = find_run(text), step
     if resume is not None:
         text, which = split_reference(str(resume))
         resumed = find_run(text)
@@ -77,7 +84,7 @@ def train(
     from lstmcli.run.launch import read_launch
     from lstmcli.run.telemetry.console import Console
 
-    job = Job(given, name, run, Path(runs), resumed, which)
+    job = Job(given, name, run, runs_folder() if runs is None else Path(runs), resumed, which, ancestor)
     hooks = [] if callback is None else [Callback(callback)]
     launch = read_launch()
     outcome = execute(job, hooks, Console(quiet or launch.rank > 0), launch)

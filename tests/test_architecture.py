@@ -8,6 +8,7 @@ What only a type checker reads (`if TYPE_CHECKING:`) loads nothing and is left o
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lstmcli"
-FLOORS = ("core", "config", "cells", "engine", "run", "kinds", "inspect", "sweep", "benchmark", "api", "cli")
+FLOORS = (
+    "core",
+    "config",
+    "cells",
+    "engine",
+    "nn",
+    "run",
+    "kinds",
+    "inspect",
+    "sweep",
+    "benchmark",
+    "api",
+    "cli",
+)
 """Parts of the package, from the lowest to the highest; a part may import its own and lower ones."""
 
 Imports = dict[str, set[str]]  # modules by name, without the package's
@@ -133,6 +147,33 @@ def test_no_import_goes_up():
 
 def test_every_part_stands_on_a_floor():
     assert unplaced(imports(modules())) == []
+
+
+ASKS_FOR_A_KIND = re.compile(
+    r"isinstance\([^\n]*\b(Text|Series|LabelledText|LabelledSeries|Synthetic)(Config|Source|Table|Data)\b"
+    r"|isinstance\([^\n]*\b(Run|SeriesRun|ClassifierRun|SyntheticRun)\b"
+    r"|\b(data\.kind|config\.kind|learned)\s*(==|!=|in\b|not in\b)"
+)
+OF_ONE_KIND = ("kinds", "benchmark")
+"""Parts that are of a kind, or measure one."""
+
+
+def test_nothing_outside_of_the_kinds_asks_which_kind_a_run_is_of():
+    found = [
+        f"{name}: {line.strip()}"
+        for name, path in modules().items()
+        if name.partition(".")[0] not in OF_ONE_KIND
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if ASKS_FOR_A_KIND.search(line)
+    ]
+    assert found == [], "ask the kind (run/kind.py) instead"
+
+
+def test_a_question_for_the_kind_is_found():
+    asked = ["if isinstance(run, (Run, SeriesRun)):", 'config.data.kind == "text"', "learned in USES",
+             "assert isinstance(config, TextConfig)"]  # fmt: skip
+    assert all(ASKS_FOR_A_KIND.search(line) for line in asked)
+    assert not ASKS_FOR_A_KIND.search("isinstance(config, (Config, Mapping)) and isinstance(hook, RunDir)")
 
 
 @pytest.fixture

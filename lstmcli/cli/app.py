@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from lstmcli.cli import (
     cells,
     eval,
     experiment,
+    export,
     generate,
     init,
     inspect,
@@ -42,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if code := _exit_code(import_own_kinds):  # what a command can be asked for, the kinds say
             sys.exit(code)
-        app(args=arguments)
+        app(args=hoisted(sys.argv[1:] if arguments is None else arguments))
     finally:
         settle_console()
 
@@ -128,13 +130,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="A first run:  lstm train configs/quickstart.yaml  then  lstm generate latest",
 )
-for verb in (train, generate, eval, report, bench, experiment, tune, cells, runs, validate, init):
+for verb in (train, generate, eval, report, export, bench, experiment, tune, cells, runs, validate, init):
     app.command(name=verb.__name__.rpartition(".")[2])(guarded(verb.command))
 app.add_typer(inspect.app, name="inspect")
 inspect.app.command(name="gates")(guarded(views.gates))
 inspect.app.command(name="units")(guarded(units.command))
 inspect.app.command(name="gradients")(guarded(views.gradients))
 inspect.app.command(name="memory")(guarded(views.memory))
+
+
+def hoisted(words: list[str]) -> list[str]:
+    """A command line with `--runs DIR`, which may stand anywhere, in front of the verb."""
+    before = words[: words.index("--")] if "--" in words else words
+    for place, word in enumerate(before):
+        length = 2 if word == "--runs" else 1 if word.startswith("--runs=") else 0
+        if length:
+            return [*words[place : place + length], *words[:place], *words[place + length :]]
+    return words
+
+
+def _choose_runs(folder: Path | None) -> None:
+    from lstmcli.run.directory import choose_runs_folder
+
+    choose_runs_folder(folder)
 
 
 def _print_version(wanted: bool) -> None:
@@ -149,8 +167,17 @@ def root(
         bool,
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="DIR",
+            help="Folder of runs; else $LSTM_RUNS, else runs/. Also after the verb.",
+        ),
+    ] = None,
 ) -> None:
     """Train LSTMs on text, see what they write, measure how good they are."""
+    _choose_runs(runs)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def command(
     kind, console = kind_of(loaded.config), Console()
     try:
         found = kind.evaluate(
-            loaded, given.to(kind, loaded), lambda *at: console.data_progress("evaluating", *at)
+            loaded, given.of(loaded, kind), lambda *at: console.data_progress("evaluating", *at)
         )
     finally:
         console.end_data()

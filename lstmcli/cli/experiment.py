@@ -122,7 +122,7 @@ def _prepare(
     resume: Path | None,
     trust: bool,
 ) -> tuple[Plan, list[Trial], Path]:
-    from lstmcli.run.directory import RUNS
+    from lstmcli.run.directory import runs_folder
     from lstmcli.sweep.experiment import load_plan, make_plan, trials
     from lstmcli.sweep.pool import make_folder, trust_folder
 
@@ -131,7 +131,7 @@ def _prepare(
     if resume is not None:
         if name or overrides or seeds or quick or run:
             raise UsageError("--resume goes on with an experiment as it began", "give it with --jobs only")
-        folder = resume if resume.is_dir() else RUNS / resume
+        folder = resume if resume.is_dir() else runs_folder() / resume
         plan = load_plan(folder)
         todo = trials(plan)
         if trust:
@@ -139,7 +139,7 @@ def _prepare(
         return plan, todo, folder
     plan, lines = make_plan(str(name), tuple(overrides), seeds, quick)
     todo = trials(plan, lines)  # every config is checked before the first one is trained
-    folder = make_folder(plan.name, run, RUNS, "experiment")
+    folder = make_folder(plan.name, run, runs_folder(), "experiment")
     trust_folder(folder, {trial.config.model.cell for trial in todo})
     plan.save(folder)
     return plan, todo, folder

@@ -38,6 +38,6 @@ def command(
     loaded = load(run, trust)
     kind = kind_of(loaded.config)
     kind.check_writes(loaded.directory.name)
-    document = kind.write(loaded, given.to(kind, loaded), as_json)
+    document = kind.write(loaded, given.of(loaded, kind), as_json)
     if as_json:
         print_json(document)

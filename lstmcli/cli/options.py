@@ -27,19 +27,27 @@ class Given:
         self._verb = verb
         self._values = {name: value for name, value in values.items() if _is_given(source(name))}
 
-    def to(self, kind: Kind[Any], run: TrainedRun) -> Chosen:
-        """What the kind of this run is asked for.
+    def words(self) -> list[str]:
+        """The options that were given, as they are written."""
+        return [found[0][1].written for name, found in _by_name(self._verb).items() if name in self._values]
+
+    def of(self, run: TrainedRun, kind: Kind[Any]) -> Chosen:
+        """What the kind of a run is asked for. UsageError: as `to` says."""
+        return self.to(kind, f"{run.directory.name}, which learned {kind.purpose}", "such a run")
+
+    def to(self, kind: Kind[Any], about: str, such: str) -> Chosen:
+        """What a kind is asked for; `about` and `such` name what it is to do it with.
 
         Raises:
-            UsageError: an option is for runs of other kinds, or is repeated where the kind takes one.
+            UsageError: an option is for other kinds, or is repeated where the kind takes one.
         """
         own = {option.name: option for option in kind.options.get(self._verb, ())}
-        known = {option.name: option for each in kinds() for option in each.options.get(self._verb, ())}
+        known = {name: found[0][1] for name, found in _by_name(self._verb).items()}
         if others := [known[name].written for name in self._values if name not in own]:
             fitting = [option.written for option in own.values()]
             raise UsageError(
-                f"{', '.join(others)}: of no use to {run.directory.name}, which learned {kind.purpose}",
-                f"for such a run there are {_listed(fitting)}" if fitting else "leave it out",
+                f"{', '.join(others)}: of no use to {about}",
+                f"for {such} there are {_listed(fitting)}" if fitting else "leave it out",
             )
         values = {name: _single(own[name], value) for name, value in self._values.items()}
         return with_defaults(tuple(own.values()), values)
@@ -63,7 +71,7 @@ class OfKinds:
         for each in self._own():
             if each.annotation not in (Given, typer.Context):
                 found.append(each.replace(kind=kind))
-        place = next(at for at, each in enumerate(found) if each.name in LAST)
+        place = next((at for at, each in enumerate(found) if each.name in LAST), len(found))
         found[place:place] = [_parameter(options) for options in _by_name(self._verb).values()]
         return inspect.Signature(found)
 

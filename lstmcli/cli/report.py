@@ -39,7 +39,7 @@ def command(
     console = Console()
     loaded = load(run, trust)
     kind = kind_of(loaded.config)
-    chosen = given.to(kind, loaded)
+    chosen = given.of(loaded, kind)
     path = output or loaded.directory.path / "report.html"
     try:
         write_report(loaded, path, Wanted(evaluation, **chosen), console.data_progress)

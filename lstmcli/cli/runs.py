@@ -22,7 +22,7 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List the runs under runs/, show one, or set several side by side: results, and settings that differ.
+    """List the runs, show one, or set several side by side: results, and settings that differ.
 
     \b
     Examples:

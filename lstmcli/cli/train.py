@@ -30,6 +30,10 @@ def command(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN[@STEP]", help="Go on with a run.")
     ] = None,
+    ancestor: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN[@STEP]", help="Begin a new run with the weights of another."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Resume although the data have changed.")] = False,
     trust: Trust = False,
     dry_run: Annotated[
@@ -46,15 +50,19 @@ def command(
       lstm train configs/quickstart.yaml train.max_steps=200 --run short
       lstm train --resume latest
       lstm train --resume short train.max_steps=400
+      lstm train my.yaml --from shakespeare train.learning_rate=5e-4
     """
     config_path, overrides = split_words(words or [])
     if resume is None and config_path is None:
         raise UsageError("no config is given", "lstm train CONFIG.yaml, or lstm train --resume RUN")
     if resume is not None and run is not None:
         raise UsageError("--run names a new run and --resume an old one: give one of them")
+    if resume is not None and ancestor is not None:
+        raise UsageError("--from begins a new run and --resume goes on with an old one: give one of them")
     if trust:
         trust_run(resume)
     resumed, which = (None, None) if resume is None else _find(resume)
+    source = None if ancestor is None else _find(ancestor)
     from lstmcli.run.launch import read_launch
 
     launch = read_launch()
@@ -67,7 +75,8 @@ def command(
     console = Console(quiet=launch.rank > 0)
     if launch.rank > 0:
         route_notices(lambda text: None)  # rank 0 has the same to say
-    job = Job(config, Path(config_path or "").stem, run, resumed=resumed, which=which, force=force)
+    name = Path(config_path or "").stem
+    job = Job(config, name, run, resumed=resumed, which=which, ancestor=source, force=force)
     if dry_run:
         result = rehearse(job, console, launch)
     else:
@@ -121,6 +130,8 @@ def _conclude(outcome: Outcome, config: Config, console: Console) -> None:
 
     run, result, best = outcome.run, outcome.numbers, outcome.numbers["best"]["loss"]
     said = "no validation" if best is None else f"best validation loss {best:.4f}"
+    if best is not None and result["judged"]:
+        said += f" (on {result['judged']}: lstm eval reads all)"
     writes = "" if not kind_of(config).writes else f"lstm generate {run.reference} · "
     console.line(
         f"done   {result['steps']} steps, {result['epochs']:.1f} epochs in "

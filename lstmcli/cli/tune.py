@@ -107,7 +107,7 @@ def _prepare(
 ) -> tuple[Plan, Path]:
     from dataclasses import replace
 
-    from lstmcli.run.directory import RUNS
+    from lstmcli.run.directory import runs_folder
     from lstmcli.sweep.pool import make_folder, trust_folder
     from lstmcli.sweep.search import Plan, load_optuna, load_plan
     from lstmcli.sweep.space import check_space, default_space, load_space
@@ -130,7 +130,7 @@ def _prepare(
     if minutes is None and trials is None:
         minutes = DEFAULT_MINUTES
     plan = Plan(Path(path).stem, config, found, minutes, trials, jobs)
-    folder = make_folder(plan.name, run, RUNS, kind="tune")
+    folder = make_folder(plan.name, run, runs_folder(), kind="tune")
     (folder / "configs").mkdir()
     trust_folder(folder, plan.cells)
     plan.save(folder)

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from lstmcli.config.forms import form_of, forms, kind_of_data, readers, sections, settings_of
 from lstmcli.config.json_schema import describe, dotted, explain, quoted, suggest
-from lstmcli.config.recipes import find_recipe, point_to_shipped
+from lstmcli.config.recipes import find_recipe, point_beside, point_to_shipped
 from lstmcli.config.schema import Config
 from lstmcli.config.yaml_reader import (
     Path,
@@ -62,6 +62,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), of_
     where = find_recipe(path)
     reading = read_yaml(read_text(where))
     point_to_shipped(reading.value, where)
+    point_beside(reading.value, where)
     if of_run:
         _drop_foreign(reading)
     return _build(reading, where, overrides)

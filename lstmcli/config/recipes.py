@@ -7,6 +7,7 @@ package, as `lstmcli/shipped/`. A name means the same in both, from any folder.
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,30 @@ def point_to_shipped(tree: Any, where: str | os.PathLike[str]) -> None:
             inside[name] = _in_place(inside[name])
         if isinstance(tree.get(f"{section}.{name}"), str):  # as an experiment's variant names it
             tree[f"{section}.{name}"] = _in_place(tree[f"{section}.{name}"])
+
+
+def point_beside(tree: Any, where: str | os.PathLike[str]) -> None:
+    """Let a config's relative paths mean files beside it; what is not there is looked for in the current
+    folder, as `data.path=FILE` on the command line is."""
+    folder = os.path.dirname(where)
+    if not folder or not isinstance(tree, dict) or os.path.abspath(folder) == os.getcwd():
+        return
+    for section, name in _NAMES_OF_FILES:
+        inside = found if isinstance(found := tree.get(section), dict) else {}
+        given = inside.get(name)
+        if isinstance(given, list):
+            inside[name] = [_beside(each, folder) if isinstance(each, str) else each for each in given]
+        elif isinstance(given, str):
+            file, colon, rest = given.partition(":") if section == "model" else (given, "", "")
+            inside[name] = f"{_beside(file, folder)}{colon}{rest}"
+
+
+def _beside(value: str, folder: str) -> str:
+    """A path or pattern beside the config, if it leads to something there."""
+    found = os.path.join(folder, value)
+    if os.path.isabs(value) or value.startswith("~") or not value:
+        return value
+    return found if os.path.lexists(found) or glob.glob(found, recursive=True) else value
 
 
 def _is_shipped(where: str | os.PathLike[str]) -> bool:

@@ -71,6 +71,9 @@ class Train(Section):
     """swa: the share of the budget after which averaging begins."""
     average_patience: PositiveInt = 5
     """nt-asgd: evaluations that an evaluation is not compared with."""
+    freeze: list[str] = Field(default=[])
+    """Parts of the model that stay as they are: embedding, layer0, layer1, head and so on. For a run with the
+    weights of another (`--from`)."""
     early_stopping: PositiveInt | None = None
     """Stop after this many evaluations in a row without a better validation loss."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

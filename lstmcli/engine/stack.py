@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lstmcli.cells.base import CellClass, State, zeros_like_state
 from lstmcli.config.schema import Model
 from lstmcli.engine.dropout import dropout
-from lstmcli.engine.layers import Layer, Start, Trace, layer_class
+from lstmcli.engine.layers import Layer, Multiply, Start, Trace, layer_class
 
 StackState = tuple[State, ...]
 
@@ -94,6 +95,21 @@ class Stack(nn.ModuleList):
             final.append(new)
         assert below is not None
         return below if summed is None else summed, raw, tuple(final)
+
+    def step(
+        self, x: Tensor, state: StackState, multiply: Multiply = functional.linear
+    ) -> tuple[Tensor, StackState, tuple[Mapping[str, Tensor], ...]]:
+        """One step of all layers for the first one's input x (B, E), as in evaluation: what the head reads,
+        the new state, and the gates by layer."""
+        new, gates, outputs = [], [], []
+        for number, (layer, old) in enumerate(zip(self.layers, state, strict=True)):
+            output, layer_state, activations = layer.step(x, old, multiply)
+            x = self._add(output, x) if number else output
+            new.append(layer_state)
+            gates.append(activations)
+            outputs.append(x)
+        read = torch.stack(outputs).sum(0) if self.settings.sum_outputs else x
+        return read, tuple(new), tuple(gates)
 
     def observe(self, x: Tensor, state: StackState) -> list[Trace]:
         """Gates and states of every layer for inputs x (T, B, I), as in evaluation."""

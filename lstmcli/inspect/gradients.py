@@ -200,11 +200,14 @@ def initial_text_model(run: Run) -> TextModel:
 def initial_series_model(run: SeriesRun) -> SeriesModel:
     from lstmcli.core.notices import notice
     from lstmcli.kinds.series.model import SeriesModel
+    from lstmcli.kinds.series.portfolio import member_configs
     from lstmcli.run.own_cell import cell_of_checkpoint
 
-    shape = run.model.shape
-    with cell_of_checkpoint(run.config.model.cell, run.checkpoint, notice), _weights_drawn(run.config.seed):
-        model = SeriesModel(run.config, shape)
+    shape, config = run.model.shape, run.config
+    if run.is_portfolio:  # the first member stands for all, and is drawn first
+        config = member_configs(config)[0]
+    with cell_of_checkpoint(config.model.cell, run.checkpoint, notice), _weights_drawn(config.seed):
+        model = SeriesModel(config, shape)
     return model.eval()
 
 

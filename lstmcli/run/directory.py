@@ -30,23 +30,37 @@ from lstmcli.core.locking import Hold, hold, is_held
 from lstmcli.run.checkpoint.manifest import checkpoints, read_document
 
 __all__ = [
-    "RUNS",
     "RunDir",
     "RunSummary",
     "check_new_name",
     "create_run",
     "find_run",
     "list_runs",
+    "choose_runs_folder",
     "lock",
+    "runs_folder",
     "read_json",
     "split_reference",
     "write_atomic",
     "write_json_atomic",
 ]
 
-RUNS = Path("runs")
+_chosen: list[Path] = []
 LATEST = "latest"
 STATES = ("running", "complete", "interrupted", "diverged", "failed")
+
+
+def runs_folder(option: bool = True) -> Path:
+    """Where runs are made and looked for by name: what `choose_runs_folder` was told, else `$LSTM_RUNS`, else
+    `runs` in the current folder. `option`: whether the first of these counts."""
+    if option and _chosen:
+        return _chosen[-1]
+    return Path(os.environ.get("LSTM_RUNS") or "runs")
+
+
+def choose_runs_folder(folder: Path | None) -> None:
+    """Let `folder` be it in this process, as `--runs` does; None: no longer."""
+    _chosen[:] = [] if folder is None else [folder]
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class RunDir:
     @property
     def reference(self) -> str:
         """What means this run here, ready to be pasted: its name, or its path if the name finds another."""
-        found = RUNS / self.name
+        found = runs_folder(option=False) / self.name  # the next command may be given no --runs
         return self.name if os.path.abspath(found) == os.path.abspath(self.path) else quote(str(self.path))
 
     @property
@@ -82,8 +96,8 @@ class RunDir:
         return self.path / "checkpoints"
 
 
-def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> RunDir:
-    """Make `root`/`run_name`, or `<config>-<UTC time>` when no name is given.
+def create_run(config_name: str, run_name: str | None, root: Path | None = None) -> RunDir:
+    """Make `root`/`run_name` (None: the folder of runs), or `<config>-<UTC time>` when no name is given.
 
     A directory whose process was killed before it had written a manifest holds nothing: its name is free.
     What is made outlives a power cut. Raises UsageError for a name that is taken or not plain, ResourceError
@@ -91,6 +105,7 @@ def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> Run
     """
     if run_name is not None:
         _check_name(run_name)
+    root = root or runs_folder()
     try:
         root.mkdir(parents=True, exist_ok=True)
         path = _make_new(root, config_name) if run_name is None else _make_named(root / run_name)
@@ -105,9 +120,10 @@ def create_run(config_name: str, run_name: str | None, root: Path = RUNS) -> Run
     return RunDir(path)
 
 
-def check_new_name(name: str, root: Path = RUNS) -> None:
+def check_new_name(name: str, root: Path | None = None) -> None:
     """UsageError for a name of a new run that is taken or not plain, before anything is read for it."""
     _check_name(name)
+    root = root or runs_folder()
     if os.path.lexists(root / name) and not _is_unborn(root / name):
         raise _taken(root / name)
 
@@ -174,13 +190,14 @@ def _make_new(root: Path, config_name: str) -> Path:
         number += 1
 
 
-def find_run(text: str, root: Path = RUNS) -> RunDir:
+def find_run(text: str, root: Path | None = None) -> RunDir:
     """The run that `text` means: `latest`, a name under `root`, or the path of a directory.
 
     `latest` is the run created last, by the time in its manifest (its directory's time where there
     is no sound manifest), whatever happened in it since. A name that leads through a symbolic link
     is refused. Raises RunError, with the nearest names, when there is no such run.
     """
+    root = root or runs_folder()
     if text == LATEST:
         return _latest(root)
     if name_problem(text) is None and os.path.lexists(root / text):
@@ -295,13 +312,13 @@ class RunSummary:
     problem: str | None = None  # what is damaged
 
 
-def list_runs(root: Path = RUNS) -> list[RunSummary]:
+def list_runs(root: Path | None = None) -> list[RunSummary]:
     """Every run in `root`, the newest first; a damaged run says so and never raises.
 
     A run whose manifest says `running` though no process holds its lock was killed: `interrupted`.
     Of the newest checkpoint only the sizes and the document are checked, so that listing is quick.
     """
-    runs = sorted(_runs(root), key=lambda run: (_created(run), run.name), reverse=True)
+    runs = sorted(_runs(root or runs_folder()), key=lambda run: (_created(run), run.name), reverse=True)
     return [summary_of(run) for run in runs]
 
 

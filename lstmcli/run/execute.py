@@ -8,27 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import DivergedError, Interrupted
 from lstmcli.core.notices import notice
-from lstmcli.run.directory import RUNS, RunDir
+from lstmcli.run.directory import RunDir, read_json, runs_folder
 from lstmcli.run.distributed import Ranks, connected
 from lstmcli.run.foreign import check_reach
 from lstmcli.run.hooks import Hooks
+from lstmcli.run.inherit import inherit
 from lstmcli.run.launch import Launch, launched_run
 from lstmcli.run.loop import is_complete, train
 from lstmcli.run.own_cell import cell_of_run
 from lstmcli.run.plan import plan_disk
 from lstmcli.run.records import config_of, read_run
+from lstmcli.run.same_run import check_same_run
 from lstmcli.run.session import (
     Parts,
     Session,
     assemble,
-    check_same_run,
     resume,
     set_run_state,
     start,
@@ -46,12 +47,15 @@ class Job:
     """The directory of a new run is called so, and by the time."""
     run_name: str | None = None
     """The name of that directory instead."""
-    root: Path = RUNS
+    root: Path = field(default_factory=runs_folder)
     """Where it is made."""
     resumed: RunDir | None = None
     """The run that goes on; none of the above but the config counts then."""
     which: str | None = None
     """The step to go on from: a number, `best` or `last`; None: where it stopped."""
+    ancestor: tuple[RunDir, str | None] | None = None
+    """The run with whose weights a new one begins, and the checkpoint: a step, `best` or `last`; None: the
+    best."""
     force: bool = False
     """Go on although the data have changed."""
 
@@ -146,9 +150,11 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
     run = job.resumed
     if run is None:
         parts = assemble(job.config, console, ranks=ranks)
+        if job.ancestor is not None:
+            parts = replace(parts, heritage=inherit(parts.task, parts.config, *job.ancestor))
     else:
         manifest, stored = read_run(run), config_of(run)
-        check_same_run(stored, job.config)
+        check_same_run(stored, job.config, run)
         manifest["folder"] = check_reach(run, manifest, stored, job.config)
         with cell_of_run(job.config.model.cell, run.checkpoints, job.which or "last", notice):
             parts = assemble(job.config, console, manifest, ranks)
@@ -157,6 +163,7 @@ def _assemble(job: Job, console: Console, ranks: Ranks) -> Parts:
         f"{parts.task.describe()}\n"
         f"on     {parts.hardware.device} in {parts.hardware.precision} "
         f"({parts.hardware.reason}), {parts.path} path"
+        + (f"\n{parts.heritage.describe()}" if parts.heritage is not None else "")
     )
     return parts
 
@@ -195,8 +202,10 @@ def _note(session: Session, state: str) -> None:
 def _numbers(session: Session) -> dict[str, Any]:
     numbers = session.state.progress
     unit = "tokens" if session.task.unit == "symbols" else session.task.unit
+    heritage = read_json(session.run.manifest_path).get("from") if session.inherited else None
     return {
         "run": session.run.name,
+        **({} if heritage is None else {"from": {k: heritage.get(k) for k in ("run", "step", "loss")}}),
         "steps": numbers.step,
         "epochs": numbers.step / session.task.steps_per_epoch,
         unit: numbers.tokens,
@@ -207,6 +216,7 @@ def _numbers(session: Session) -> dict[str, Any]:
         "precision": session.hardware.precision,
         "path": session.path,
         "best": {"step": numbers.best_step, "loss": numbers.best_loss},
+        "judged": session.task.judged(),
         "final": {"loss": numbers.last_val_loss},
         "checkpoint": str(session.run.checkpoints / f"step_{numbers.step:08d}"),
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lstmcli.core.tables import Table
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
     from lstmcli.run.task import Task
     from lstmcli.run.trained import TrainedRun
 
@@ -149,6 +150,11 @@ class Kind(Generic[C]):
         """A run at a checkpoint, as an object."""
         raise NotImplementedError
 
+    def meanings(self, config: C, files: Mapping[str, str]) -> Meanings:
+        """What the axes of the model's tensors stand for, by which a run's weights find their place in
+        another one; `files`: what a checkpoint holds beside tensors. RunError: they are damaged."""
+        return {}
+
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         """One of `measures` of a trained run; `eval` as `lstm eval` does, of its best weights."""
         figures = run.evaluate(split=asked.split or "val").to_json()
@@ -157,6 +163,12 @@ class Kind(Generic[C]):
     def measure_start(self, task: Any, asked: Asked) -> Measurement:
         """What is measured of a model that is not trained yet, under names of its own."""
         return Measurement()
+
+    def export(self, run: Any, path: Path) -> dict[str, Any]:
+        """`lstm export`: the model as a file that runs without this package; what `--json` prints.
+        UsageError: this kind has none."""
+        name = run.directory.name
+        raise UsageError(f"{name} learned {self.purpose}, of which there is no export", f"lstm report {name}")
 
     def check(self, config: C) -> None:
         """The kind's own rules between settings; ConfigError names what does not go together."""
@@ -178,6 +190,15 @@ class Kind(Generic[C]):
     def write(self, run: Any, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         """`lstm generate`: what a trained run makes, written to standard output for a person or, `as_json`,
         given as a document that `--json` prints."""
+        raise NotImplementedError
+
+    def takes(self, file: Path) -> int:
+        """`lstm init`: how much a file looks, by its name, as if it were of this kind: 0 not at all, 1 as
+        anything does, more where it is meant for it. The kind that says most proposes a config."""
+        return 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        """`lstm init`: a config that fits the file, as YAML."""
         raise NotImplementedError
 
     def products(self, run: Any) -> Products:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcli.core.errors import RunError, UsageError
-from lstmcli.run.directory import RUNS, RunDir, read_json
+from lstmcli.run.directory import RunDir, read_json
 
 TIMEOUT = "LSTM_RANK_TIMEOUT"
 """Environment: seconds to wait for another rank's gradients before it counts as lost."""
@@ -74,7 +74,7 @@ def _name() -> str | None:
     return given if given != "none" else f"{socket.gethostname()}-{os.getppid()}"
 
 
-def launched_run(launch: Launch, root: Path = RUNS) -> RunDir | None:
+def launched_run(launch: Launch, root: Path) -> RunDir | None:
     """The run that an earlier start of this same launch made or went on with."""
     if launch.restarts == 0 or launch.name is None or not root.is_dir():
         return None

@@ -18,6 +18,7 @@ from lstmcli.core.notices import notice
 from lstmcli.run.checkpoint.store import Snapshot, discard_after, prune, save_checkpoint
 from lstmcli.run.clock import Clock, Pulse, agree
 from lstmcli.run.hooks import Evaluation
+from lstmcli.run.same_run import FINGERPRINT
 from lstmcli.run.session import Session, check_identity
 from lstmcli.run.set_back import settle
 from lstmcli.run.signals import Ended, StopSignals
@@ -133,7 +134,9 @@ def _evaluation_due(session: Session, over: bool) -> bool:
     numbers, every = session.state.progress, session.config.evaluation.every
     if not session.task.has_validation or numbers.evaluated_at == numbers.step:
         return False
-    return over or (every is not None and numbers.step > 0 and numbers.step % every == 0)
+    if numbers.step == 0:  # what inherited weights are worth before anything is learned
+        return over or session.inherited
+    return over or (every is not None and numbers.step % every == 0)
 
 
 def _checkpoint_due(session: Session, seconds: float) -> bool:
@@ -229,7 +232,8 @@ def _save(session: Session, clock: Clock) -> None:
         hook.on_saving(state.progress.step)
     files = session.task.files() | {"config.yaml": dump_config(session.config)}
     step = state.progress.step
-    folder = save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), state.document(), files))
+    document = state.document() | {FINGERPRINT: session.task.fingerprint}
+    folder = save_checkpoint(run.checkpoints, Snapshot(step, state.tensors(carried), document, files))
     kept = (step, state.progress.best_step, session.resumed_from)
     protect = {number for number in kept if number is not None}
     if session.resumed_from is not None and not session.discarded:

@@ -21,7 +21,7 @@ class Option:
     type: Any = str
     """str, int, float, bool, Path, or a list of one of them for what may be repeated."""
     default: Any = None
-    least: int | None = None
+    least: float | None = None
     """The smallest number that is taken."""
     short: str | None = None
     shown: str | None = None

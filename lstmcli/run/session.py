@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lstmcli.config.load import dump_config, parse_text
+from lstmcli.config.load import dump_config
 from lstmcli.config.schema import Config
-from lstmcli.core.errors import DataError, LstmError, ResourceError, RunError
+from lstmcli.core.errors import LstmError, ResourceError, RunError
 from lstmcli.core.locking import Hold
 from lstmcli.core.notices import notice
 from lstmcli.core.terminal import console_lost
@@ -32,7 +32,6 @@ from lstmcli.run.average import Average
 from lstmcli.run.check import check
 from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint
 from lstmcli.run.directory import (
-    RUNS,
     RunDir,
     check_unbegun,
     create_run,
@@ -45,10 +44,19 @@ from lstmcli.run.directory import (
 from lstmcli.run.distributed import ALONE, Ranks
 from lstmcli.run.foreign import may_sign, signed
 from lstmcli.run.hooks import Hooks, Record, Screen
+from lstmcli.run.inherit import Heir, Heritage, begin_again, freeze
 from lstmcli.run.kind import kind_of
 from lstmcli.run.optimizer import make_optimizer
 from lstmcli.run.own_cell import note_own_cell
 from lstmcli.run.records import check_document, read_run
+from lstmcli.run.same_run import (
+    FINGERPRINT,
+    check_data,
+    check_same_run,
+    config_of,
+    judged_otherwise,
+    keeps_carried,
+)
 from lstmcli.run.set_back import choose_checkpoint, set_back
 from lstmcli.run.state import Progress, TrainState, seed_step, tensors_of
 from lstmcli.run.task import Task
@@ -58,7 +66,6 @@ from lstmcli.run.update import Objective
 from lstmcli.version import __version__
 
 DEFAULT_EPOCHS = 20.0
-WHERE_DATA_LIE = {f"data.{k}" for k in ("path", "val_path", "test_path", "url", "sha256", "source", "cache")}
 
 
 class Identity(NamedTuple):
@@ -85,6 +92,7 @@ class Session:
     ranks: Ranks = ALONE
     identity: Identity | None = None  # in the process that writes
     broken_log: Callable[[], str | None] = lambda: None  # why part of the log is missing, if it is
+    inherited: bool = False  # whether it began with the weights of another run
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class Parts:
     path: str
     optimizer: torch.optim.Optimizer
     ranks: Ranks = ALONE
+    heritage: Heritage | None = None  # what a new run has from another
 
     def first_state(self) -> TrainState:
         """All that the run is at step 0."""
@@ -138,6 +147,7 @@ def assemble(
     ranks.check_same(
         "config, data or arithmetic", f"{dump_config(config)} {task.fingerprint} {hardware.precision} {path}"
     )
+    freeze(task.model, train.freeze)
     task.place(hardware.device)
     task.model.product_dtype = hardware.product_dtype
     for stack in task.stacks():
@@ -153,7 +163,7 @@ def start(
     run_name: str | None,
     console: Console,
     stack: ExitStack,
-    root: Path = RUNS,
+    root: Path,
 ) -> Session:
     """A new run: its directory in `root`, and the state at step 0."""
 
@@ -189,9 +199,9 @@ def resume(
         known.append(Identity(held, manifest["id"]))
         if may_sign(run, manifest):
             manifest = signed(manifest, parts.config)
-        _same_data(parts, manifest, force)
         folder = choose_checkpoint(run, manifest, which)
         checkpoint = None if folder is None else read_checkpoint(folder)
+        manifest |= check_data(parts.task, manifest, parts.config, checkpoint, run, force)
         if folder is not None and checkpoint is not None:
             check_document(checkpoint.document, folder, checkpoint.step)
             _check_own(checkpoint, folder, parts.config)
@@ -207,8 +217,10 @@ def resume(
     if folder is not None and not read_here:
         read_here.append(read_checkpoint(Path(folder)))  # each rank for itself
     checkpoint = read_here[0] if read_here else None
+    if checkpoint is None:
+        begin_again(parts.task, parts.config, manifest)
     step = 0 if checkpoint is None else checkpoint.step
-    session = _session(parts, run, console, stack, known, checkpoint, step)
+    session = _session(parts, run, console, stack, known, checkpoint, step, manifest)
     _tell_differences(parts, manifest)
     if parts.ranks.first:
         _write_config(run, parts.config)  # a longer budget holds for the next resume, too
@@ -241,14 +253,20 @@ def _session(
     known: list[Identity],
     checkpoint: Snapshot | None = None,
     logged_to: int | None = None,
+    manifest: dict[str, Any] | None = None,
 ) -> Session:
-    """`logged_to`: what is logged beyond that step is dropped; None: nothing is logged yet."""
+    """`logged_to`: what is logged beyond that step is dropped; None: nothing is logged yet. `manifest`: that
+    of the checkpoint's run."""
     console.phase("compiling the cell")
     if needs_compiling(parts.task.stacks()[0]):
         parts.task.warm_up()
     model, state, step = parts.task.model, parts.first_state(), None
     if checkpoint is not None:
-        state.restore(tensors_of(checkpoint, model), checkpoint.document, parts.ranks.part)
+        before = config_of(checkpoint)
+        part = parts.ranks.part if keeps_carried(before, parts.config) else None
+        state.restore(tensors_of(checkpoint, model), checkpoint.document, part)
+        if judged_otherwise(checkpoint, before, parts.config, manifest or {}):
+            state.judge_anew()
         step = checkpoint.step
     objective = parts.ranks.together(model, parts.task.loss) or parts.task.loss
     session = Session(
@@ -261,19 +279,10 @@ def _session(
         stack.callback(logger.close)
         session.hooks.insert(0, Record(logger, console))
         session.broken_log = lambda: logger.broken
+    session.inherited = "from" in read_json(run.manifest_path)
+    if session.inherited:
+        session.hooks.append(Heir(run, console, parts.ranks.first))
     return session
-
-
-def _same_data(parts: Parts, manifest: dict[str, Any], force: bool) -> None:
-    before, now = manifest.get("data_fingerprint"), parts.task.fingerprint
-    if before == now:
-        return
-    if not force:
-        raise DataError(
-            f"the data have changed since this run began (fingerprint {str(before)[:12]}, now {now[:12]})",
-            "put the old data back, or go on with the new ones by --force",
-        )
-    notice("the data have changed since this run began; going on by --force")
 
 
 def _new_id() -> str:
@@ -304,10 +313,10 @@ def _other_run(run: RunDir, own: str) -> str | None:
 
 def _check_own(checkpoint: Snapshot, folder: Path, config: Config) -> None:
     """RunError if a checkpoint's own config is not that of the run whose directory it lies in."""
-    if (text := checkpoint.files.get("config.yaml")) is None:
+    if (own := config_of(checkpoint)) is None:
         return
     try:
-        check_same_run(parse_text(text, str(folder / "config.yaml")), config)
+        check_same_run(own, config)
     except RunError as error:
         raise RunError(
             f"checkpoint {folder} is of another run: {error.message}", "take it out of this run's checkpoints"
@@ -336,9 +345,10 @@ def _manifest(parts: Parts, root: Path) -> dict[str, Any]:
         "cell": parts.config.model.cell,
         "kind": parts.config.data.kind,
         "parameters": parts.task.model.parameter_count(),
-        "data_fingerprint": parts.task.fingerprint,
+        FINGERPRINT: parts.task.fingerprint,
         "data": parts.task.summary,
         **parts.task.manifest(),
+        **({} if parts.heritage is None else {"from": parts.heritage.document()}),
         **_launch(parts.ranks),
     }
 
@@ -357,36 +367,3 @@ def set_run_state(session: Session, state: str) -> None:
             write_json_atomic(run.manifest_path, manifest | {"state": state} | lost)
     except LstmError as error:
         notice(f"the state of the run ({state}) could not be noted: {error.message}")
-
-
-def _plain(config: Config, section: str) -> dict[str, Any]:
-    """A section as plain values; none where there is no such section."""
-    found = getattr(config, section, None)
-    return {} if found is None else found.model_dump()
-
-
-def check_same_run(stored: Config, given: Config) -> None:
-    """A config given beside --resume may change how it trains, not what it is. Where the data lie may
-    change, too: their fingerprint is compared."""
-    changed: list[str] = [
-        f"{section}.{key}"
-        for section in ("data", "model", "forecast")
-        if hasattr(given, section)
-        for key, value in getattr(given, section).model_dump().items()
-        if _plain(stored, section).get(key) != value and f"{section}.{key}" not in WHERE_DATA_LIE
-    ]
-    changed += [
-        f"train.{key}"
-        for key in (
-            *("batch_size", "sequence_length", "sequence_jitter"),
-            *("optimizer", "optimizer_options", "average"),
-        )
-        if getattr(stored.train, key, None) != getattr(given.train, key, None)
-    ]
-    if stored.seed != given.seed:
-        changed.append("seed")
-    if changed:
-        raise RunError(
-            f"this run cannot be resumed with another {', '.join(changed)}",
-            "start a new run, or leave these settings as they were",
-        )

@@ -74,10 +74,10 @@ class TrainState:
         self,
         tensors: dict[str, Tensor],
         document: dict[str, Any],
-        part: Callable[[Tensor], Tensor] = lambda value: value,
+        part: Callable[[Tensor], Tensor] | None = lambda value: value,
     ) -> None:
-        """Take the place of the run that wrote these; `part`: this rank's streams of a carried state.
-        RunError if they do not fit."""
+        """Take the place of the run that wrote these; `part`: this rank's streams of a carried state; None:
+        carried states begin anew. RunError if they do not fit."""
         if self.average is not None:
             load_model(self.model, tensors, "raw.")
             own = {f"model.{name}": value for name, value in self.average.values.items()}
@@ -94,10 +94,21 @@ class TrainState:
             raise RunError(f"the checkpoint's state.json is incomplete or damaged: {error}") from error
         if extra := tensors.keys() - self.tensors().keys():
             raise RunError(f"the checkpoint has a tensor {min(extra)} that the model does not")
+        if part is None:
+            return
         self.carried = tuple(
             tuple(_tensor(tensors, f"carried.{number}.{k}", s, part) for k, s in enumerate(layer))
             for number, layer in enumerate(self.carried)
         )
+
+    def judge_anew(self) -> None:
+        """Forget which weights were best: no later loss can be compared with theirs."""
+        numbers = self.progress
+        numbers.best_step = numbers.best_loss = numbers.last_val_loss = None
+        numbers.stale_evaluations = numbers.plateau_stale = 0
+        numbers.evaluated_at = -1
+        if self.average is not None:
+            self.average.losses.clear()
 
 
 def _progress(found: dict[str, Any]) -> Progress:

@@ -70,6 +70,10 @@ class Task(Protocol):
         """What gates and states did in a part of the last window."""
         ...
 
+    def judged(self) -> str:
+        """The part of the validation data that chooses the weights, in words; empty: all of it."""
+        ...
+
     def loss_values(self, loss: float) -> dict[str, float]:
         """The training loss by tag."""
         ...

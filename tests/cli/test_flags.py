@@ -8,11 +8,11 @@ from lstmcli.cli.app import app
 
 HELP = ["--help", "-h"]
 FLAGS = {
-    "train": ["words", "--run", "--resume", "--force", "--trust", "--dry-run", "--json"],
+    "train": ["words", "--run", "--resume", "--from", "--force", "--trust", "--dry-run", "--json"],
     "generate": [
         *("run", "--prompt", "--prompt-file", "--length", "--num", "--temperature", "--top-k", "--top-p"),
         *("--stop", "--clamp", "--seed", "--horizon", "--input", "--samples", "--output", "-o", "--plot"),
-        *("--trust", "--json"),
+        *("--series", "--trust", "--json"),
     ],
     "eval": [
         *(
@@ -25,8 +25,9 @@ FLAGS = {
             "--dynamic-rate",
             "--mix",
         ),
-        *("--temperature", "--length", "--trust", "--json"),
+        *("--temperature", "--origins", "--output", "-o", "--length", "--trust", "--json"),
     ],
+    "export": ["run", "file", "--trust", "--json"],
     "report": ["run", "--output", "--eval", "--inside", "--tokens", "--trust", "--json"],
     "bench": [
         *(
@@ -53,7 +54,7 @@ FLAGS = {
     "cells": ["what", "cell", "--speed", "--hidden", "--json"],
     "runs": ["what", "names", "--json"],
     "validate": ["words", "--schema", "--json"],
-    "init": ["file", "--output", "-o", "--recipe", "--horizon", "--minutes"],
+    "init": ["file", "--output", "-o", "--recipe", "--minutes", "--horizon"],
 }
 TOPICS = {
     "gates": ["--data", "--split", "--tokens", "--characters", "--json", "--plot"],
@@ -82,7 +83,7 @@ def test_the_topics_of_inspect_and_their_flags():
 def test_the_flags_of_the_tool_itself():
     group = typer.main.get_command(app)
     flags = [flag for parameter in group.params for flag in parameter.opts]
-    assert flags == ["--version", "--install-completion", "--show-completion"]
+    assert flags == ["--version", "--runs", "--install-completion", "--show-completion"]
     assert group.context_settings["help_option_names"] == ["-h", "--help"]
 
 

@@ -120,3 +120,17 @@ def test_a_recipe_that_is_not_there_and_a_file_beside_one(lab):
     assert wrong.code == 3 and "did you mean shakespeare" in wrong.err
     assert lab.lstm("init", "text.txt", "--recipe", "co2").code == 2
     assert lab.lstm("init").code == 2
+
+
+def test_a_text_is_sized_by_the_minutes_too(lab):
+    (lab.folder / "long.txt").write_text("It was a dark and stormy night, and so on. " * 30_000)
+    (lab.folder / "short.txt").write_text("It was a dark and stormy night, and so on. " * 2_000)
+    found = {}
+    for name, minutes in (("long", 1.5), ("long", 10), ("short", 10)):
+        assert lab.lstm("init", f"{name}.txt", "--minutes", minutes, "-o", f"{name}{minutes}.yaml").code == 0
+        found[name, minutes] = yaml.safe_load((lab.folder / f"{name}{minutes}.yaml").read_text())
+    assert [found["long", m]["model"]["num_layers"] for m in (1.5, 10)] == [1, 2]
+    assert [found["long", m]["train"]["max_minutes"] for m in (1.5, 10)] == [1.5, 10]
+    assert found["short", 10]["train"]["max_epochs"] < found["long", 10]["train"]["max_epochs"]
+    assert all(config["train"]["early_stopping"] for config in found.values())
+    assert lab.lstm("init", "short.txt", "--horizon", 3).code == 2

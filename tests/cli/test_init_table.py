@@ -50,9 +50,26 @@ def test_hours_in_a_wide_table(lab):
     rows = "".join(f"{n},{time},{n % 24},{n * 0.5},word\n" for n, time in enumerate(stamps(3000, hours=1)))
     config = proposed(lab, "No,when,load,price,note\n" + rows)
     data = config.data
-    assert (data.layout, data.time, data.target, data.frequency) == ("wide", "when", ["load", "price"], "1h")
+    assert (data.layout, data.time, data.target, data.frequency) == ("wide", "when", "load", "1h")
+    assert data.past == ["price"]  # which goes with the load
     assert (data.context_length, data.horizon) == (168, 24) and len(data.splits) == 3
     assert config.forecast.loss == "quantile" and config.model.num_layers == 1
+
+
+def test_the_part_of_every_column_is_told(lab):
+    rows = "".join(
+        f"{n},{time},{n % 24},{n * 0.5},{n % 2},word\n" for n, time in enumerate(stamps(500, days=1))
+    )
+    (lab.folder / "t.csv").write_text("No,when,units,price,on_promo,note\n" + rows)
+    said = lab.lstm("init", "t.csv").err
+    for line in (
+        "data.time: when (", "data.target: units (", "data.past: price, on_promo (",
+        "name them in data.known", "not read: No (counts the rows)", "not read: note (no numbers)",
+    ):  # fmt: skip
+        assert line in said, line
+    (lab.folder / "u.csv").write_text("when,price,discount\n" + "".join(f"{t},{n % 9},{n % 5}\n"
+                                      for n, t in enumerate(stamps(300, days=1))))  # fmt: skip
+    assert "data.target: price, discount" in lab.lstm("init", "u.csv").err  # nothing else is left
 
 
 def test_months_in_a_long_table(lab):

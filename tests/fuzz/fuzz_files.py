@@ -167,8 +167,8 @@ def text_seeds() -> list[bytes]:
 
 def proposal(data: bytes) -> None:
     """`lstm init` of a file with any name and any columns writes a config that is read again."""
-    from lstmcli.cli.init import propose
     from lstmcli.kinds.series.proposal import series_config
+    from lstmcli.kinds.text.propose import propose_text
 
     kind, name, content = (data[:1], *data[1:].partition(b"\n")[::2])
     shown = "".join(c for c in name.decode("utf-8", "replace") if c not in "/\0")[:40] or "x"
@@ -176,7 +176,7 @@ def proposal(data: bytes) -> None:
     path.write_bytes(content)
     target = folder() / "proposed.yaml"
     try:
-        target.write_text(series_config(path) if kind < b"\x80" else propose(path), encoding="utf-8")
+        target.write_text(series_config(path) if kind < b"\x80" else propose_text(path), encoding="utf-8")
     finally:
         path.unlink()
     if load_config(target).data.path != str(path):

@@ -80,11 +80,11 @@ class NumberModel(RecurrentModel):
         self.layers = Stack(config.model, find_cell(config.model.cell), 1, config.window)
         self.layers.reset_parameters()
         self.head = nn.Linear(config.model.sizes[-1], 1)
-        self.products = torch.float32
+        self.product_dtype = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
         outputs, _ = self.layers(
-            lambda layer, start: layer(x.to(self.products), start), self.layers.initial_state(x.shape[1])
+            lambda layer, start: layer(x.to(self.product_dtype), start), self.layers.initial_state(x.shape[1])
         )
         return self.head(outputs[-1].float())[:, 0]
 
@@ -197,6 +197,7 @@ class NumberKind(Kind[NumberConfig]):
     makes = "Answers"
     options: ClassVar = {
         "eval": (Option("--data", "another file", Path), Option("--bias", "add this", float, 0.0)),
+        "init": (Option("--size", "hidden units", int, 7),),
         "generate": (Option("--sequence", "numbers, parted by spaces"),),
     }
 
@@ -216,6 +217,12 @@ class NumberKind(Kind[NumberConfig]):
             x, y = x[:, -run.config.data.held_out :], y[-run.config.data.held_out :]
         found = run.answers(x) + chosen["bias"]
         return Evaluated(path, NumberReport(float((found - y).square().mean().sqrt()), len(y)))
+
+    def takes(self, file: Path) -> int:
+        return 3 if file.suffix == ".numbers" else 0
+
+    def propose(self, file: Path, chosen: Any) -> str:
+        return f"data: {{kind: numbers, path: {file}}}\nmodel: {{hidden_size: {chosen['size']}}}\n"
 
     def write(self, run: NumberRun, chosen: Any, as_json: bool) -> dict[str, Any]:
         if chosen["sequence"] is None:
@@ -342,6 +349,17 @@ def test_it_is_validated(numbers_lab):
     assert lstm(numbers_lab, "train", "numbers.yaml", "data.path=none.txt").code == 4
     properties = lstm(numbers_lab, "validate", "--schema").json["$defs"]["Data"]["properties"]
     assert "held_out" in properties
+
+
+def test_a_config_of_it_is_proposed(numbers_lab):
+    file = numbers_lab.folder / "some.numbers"
+    file.write_text("1 2 = 3\n" * 20)
+    done = lstm(numbers_lab, "init", "some.numbers", "--size", "9")
+    assert done.code == 0 and "wrote some.yaml" in done.out, done.err
+    found = lstm(numbers_lab, "validate", "some.yaml", "--json").json
+    assert found["config"]["model"]["hidden_size"] == 9 and found["data"] == {"lines": 20}
+    refused = lstm(numbers_lab, "init", "numbers.txt", "--size", "9", "-o", "text.yaml")
+    assert refused.code == 2 and "--size: of no use to numbers.txt" in refused.err
 
 
 def test_it_is_searched_over(numbers_lab):

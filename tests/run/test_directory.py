@@ -385,4 +385,4 @@ def test_reading_json_that_is_not_there(tmp_path: Path) -> None:
 def test_this_module_needs_neither_numpy_nor_torch() -> None:
     code = "import sys, lstmcli.run.directory; sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
-    assert str(rundir.RUNS) == "runs"
+    assert str(rundir.runs_folder()) == "runs"

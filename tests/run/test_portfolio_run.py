@@ -130,3 +130,9 @@ def test_counts_are_forecast_as_whole_numbers(lab):
     rows = list(csv.DictReader(io.StringIO(lab.lstm("generate", "counts").out)))
     numbers = {float(row[name]) for row in rows for name in ("q0.05", "q0.5", "q0.95")}
     assert all(number == round(number) and number >= 0 for number in numbers)
+
+
+@pytest.mark.parametrize("topic", [["gates"], ["gradients", "--initial"], ["memory"], ["units"]])
+def test_its_first_member_can_be_looked_into(done, topic):
+    found = done.lstm("inspect", "whole", *topic, "--json")
+    assert found.code == 0 and found.json, found.err

@@ -132,15 +132,72 @@ def test_a_longer_budget_outlives_the_next_stop(lab):
 @pytest.mark.parametrize(
     "word",
     [
-        *("model.hidden_size=32", "model.num_layers=1", "model.dropout=0.5", "seed=8"),
-        *("train.batch_size=2", "train.sequence_length=8", "train.optimizer=SGD", "data.splits=[0.8,0.2]"),
+        *(
+            "model.hidden_size=32",
+            "model.num_layers=1",
+            "model.zoneout=0.5",
+            "seed=8",
+            "train.precision=bf16",
+        ),
+        *("train.sequence_length=8", "train.optimizer=SGD", "data.splits=[0.8,0.2]", "train.freeze=[head]"),
     ],
 )
-def test_resume_as_another_run_is_refused_and_names_the_setting(shared_lab, whole, word):
+def test_resume_as_another_run_is_refused_and_names_the_command_that_begins_it(shared_lab, whole, word):
     before = shared_lab.listing()
     refused = shared_lab.lstm("train", "--resume", whole, word)
     assert refused.code == 5 and word.partition("=")[0] in refused.err
+    begins = f"lstm train runs/{whole}/config.yaml --from {whole} {word.partition('=')[0]}="
+    assert begins in refused.err.replace("'", "")
     assert shared_lab.listing() == before
+
+
+def test_the_command_that_a_refusal_names_works(lab):
+    import shlex
+
+    lab.train("narrow")
+    refused = lab.lstm("train", "--resume", "narrow", "data.splits=[0.8, 0.2]", "train.sequence_length=8")
+    command = shlex.split(refused.err.splitlines()[-1])
+    assert command[0] == "lstm" and "data.splits=[0.8, 0.2]" in command
+    begun = lab.lstm(*command[1:], "--run", "begun", "train.max_steps=2")
+    assert begun.code == 0 and "narrow at step" in begun.err
+
+
+def test_every_setting_of_a_run_either_may_change_or_may_not():
+    from lstmcli.kinds.sequence.settings import LabelledConfig
+    from lstmcli.kinds.text.settings import TextConfig
+    from lstmcli.run.same_run import MAY_CHANGE
+
+    known = {f"{s}.{k}" for each in (TextConfig, LabelledConfig) for s, field in each.model_fields.items()
+             if hasattr(field.annotation, "model_fields") for k in field.annotation.model_fields}  # fmt: skip
+    assert {name for name in MAY_CHANGE if "." in name} <= known
+
+
+def test_another_batch_size_goes_on_with_states_that_begin_anew(lab):
+    lab.train("wide")
+    resumed = lab.lstm("train", "--resume", "wide", "train.batch_size=2", "train.max_steps=30", "--json")
+    assert resumed.code == 0 and resumed.json["steps"] == 30, resumed.err
+    assert "the carried states begin anew" in resumed.err.replace("\n", " ")
+    assert lab.checkpoint("wide").tensors["carried.0.0"].shape[0] == 2
+    again = lab.lstm("train", "--resume", "wide", "train.max_steps=40")  # now that is its batch size
+    assert again.code == 0 and "carried" not in again.err
+
+
+def test_more_dropout_is_the_same_run(lab):
+    lab.train("dry")
+    resumed = lab.lstm("train", "--resume", "dry", "model.dropout=0.5", "train.max_steps=30")
+    assert resumed.code == 0, resumed.err
+    assert "dropout: 0.5" in (lab.path("dry") / "config.yaml").read_text()
+
+
+def test_another_evaluation_begins_the_best_loss_anew(lab):
+    lab.train("judged")
+    resumed = lab.lstm(
+        "train", "--resume", "judged", "evaluation.max_tokens=30", "train.max_steps=30", "--json"
+    )
+    assert resumed.code == 0 and "begin anew" in resumed.err.replace("\n", " ")
+    assert resumed.json["best"]["step"] in (20, 30)
+    again = lab.lstm("train", "--resume", "judged", "train.max_steps=40")
+    assert again.code == 0 and "begin anew" not in again.err
 
 
 def test_a_config_given_beside_resume_may_change_how_it_trains(lab):
@@ -166,13 +223,37 @@ def test_resume_in_the_dry_shows_the_plan_and_changes_nothing(shared_lab, whole)
 
 
 def test_data_changed_since_the_checkpoint(lab):
-    stopped_at(lab, "old-data", HALF)
+    lab.train("old-data", "train.max_steps=30", "train.early_stopping=9")
+    best = lab.checkpoint("old-data").document["best"]
     text = lab.folder / "text.txt"
-    text.write_text(text.read_text().replace("cat", "cta"))
+    text.write_text(text.read_text().replace("cat", "tca")[:1100])
     refused = lab.lstm("train", "--resume", "old-data")
     assert refused.code == 4 and "changed" in refused.err and "--force" in refused.err
-    forced = lab.lstm("train", "--resume", "old-data", "--force", "--json")
-    assert forced.code == 0 and "going on by --force" in forced.err and forced.json["steps"] == 20
+    assert "--from old-data" in refused.err
+    forced = lab.lstm("train", "--resume", "old-data", "--force", "train.max_steps=40", "--json")
+    assert forced.code == 0 and "going on by --force" in forced.err and forced.json["steps"] == 40
+    numbers = lab.checkpoint("old-data").document
+    assert numbers["best"]["step"] in (30, 40) and numbers["best"]["loss"] != best["loss"]
+    manifest = json.loads((lab.path("old-data") / "manifest.json").read_text())
+    (accepted,) = manifest["forced"]
+    assert accepted["step"] == 30 and accepted["to"] == manifest["data_fingerprint"] != accepted["from"]
+    assert numbers["data_fingerprint"] == manifest["data_fingerprint"]
+    after = lab.lstm("train", "--resume", "old-data", "train.max_steps=45")  # known from now on
+    assert after.code == 0 and "changed" not in after.err and "anew" not in after.err
+    assert "changed" not in lab.lstm("eval", "old-data").err
+
+
+def test_a_kill_after_force_leaves_no_best_of_the_old_data(lab):
+    lab.train("killed")
+    text = lab.folder / "text.txt"
+    text.write_text(text.read_text().replace("cat", "tca"))
+    fault = [(f"{LOOP}:_evaluate", 1, "SIGKILL")]
+    killed = lab.process("train", "--resume", "killed", "--force", "train.max_steps=30", faults=fault)
+    assert killed.code == -9 and lab.steps("killed") == [10, 20]
+    old = lab.checkpoint("killed").document["best"]["loss"]
+    resumed = lab.lstm("train", "--resume", "killed", "--json")
+    assert resumed.code == 0 and resumed.json["best"]["loss"] != old
+    assert resumed.json["best"]["step"] in (20, 30)
 
 
 def test_data_that_were_moved(lab):
@@ -184,11 +265,17 @@ def test_data_that_were_moved(lab):
     assert found.code == 0 and found.json["steps"] == 20
 
 
-def test_a_new_vocabulary_cannot_be_forced(lab):
+@pytest.mark.parametrize("replaced", ["xyz!" * 300, None])
+def test_a_new_vocabulary_cannot_be_forced(lab, replaced):
     stopped_at(lab, "old-symbols", HALF)
-    (lab.folder / "text.txt").write_text("xyz!" * 300)
+    text = lab.folder / "text.txt"
+    text.write_text(replaced or text.read_text().replace("w", "Z"))  # as many symbols, others
+    before = lab.listing("runs/old-symbols/checkpoints")
     refused = lab.lstm("train", "--resume", "old-symbols", "--force")
-    assert refused.code == 5 and "shape" in refused.err
+    assert (refused.code == 5 and "symbols: 1 new ('Z') and 1 lost ('w')" in refused.err) or replaced
+    assert refused.code == 5 and "--from old-symbols" in refused.err
+    assert lab.listing("runs/old-symbols/checkpoints") == before
+    assert "forced" not in json.loads((lab.path("old-symbols") / "manifest.json").read_text())
 
 
 def test_two_processes_cannot_train_one_run(lab):

@@ -132,9 +132,93 @@ def test_the_score_in_the_log_is_that_of_the_checkpoint_before_its_calibration(d
         assert found["scaled_mse"] == pytest.approx(logged[step], rel=1e-5)
 
 
-def test_the_mean_of_a_forecast_by_quantiles_is_their_middle(done):
+def test_the_mean_of_a_forecast_by_quantiles_is_the_one_that_they_imply(done):
+    """By the weights of Pearson and Tukey (1965) for these three levels."""
     rows = done.lstm("generate", "whole", "--json").json["rows"]
-    assert rows and all(row["mean"] == row["q0.5"] for row in rows)
+    for row in rows:
+        wanted = 0.63 * row["q0.5"] + 0.185 * (row["q0.05"] + row["q0.95"])
+        assert row["mean"] == pytest.approx(wanted, rel=1e-3)
+    assert any(abs(row["mean"] - row["q0.5"]) > 1e-6 for row in rows)
+    assert "Errors are those of the median" in done.lstm("eval", "whole").out
+
+
+@pytest.mark.parametrize(
+    ("words", "columns", "point"),
+    [
+        (["forecast.loss=mse"], ["mean", "q0.05", "q0.5", "q0.95"], "mean"),
+        (["forecast.loss=mae"], ["mean", "median", "q0.05", "q0.5", "q0.95"], "median"),
+        (["forecast.loss=mae", "data.splits=[1.0]"], ["median"], "median"),
+        (["forecast.loss=mse", "forecast.transform=log", "data.splits=[1.0]"], ["median"], "median"),
+        (["forecast.loss=gaussian"], ["mean", "q0.05", "q0.5", "q0.95"], "mean"),
+        (["forecast.quantiles=[0.1,0.9]"], ["mean", "median", "q0.1", "q0.9"], "median"),
+        (["forecast.quantiles=[0.9,0.95,0.99]"], ["q0.9", "q0.95", "q0.99"], "q0.9"),
+    ],
+)
+def test_a_number_is_called_what_it_is(series_lab, words, columns, point):
+    series_lab.train("r", *words, "train.max_steps=3")
+    made = series_lab.lstm("generate", "r")
+    assert list(rows_of(made.out)[0])[4:] == columns
+    assert ("say nothing of the middle" in made.err) == (point == "q0.9")
+    if "data.splits=[1.0]" not in words:
+        assert series_lab.lstm("eval", "r", "--json").json["point"] == point
+        assert f"Errors are those of the {point} that is forecast" in series_lab.lstm("eval", "r").out
+
+
+def test_the_mean_of_a_logarithmic_model_is_that_of_its_paths(series_lab):
+    """Whose logarithms are normal: their mean, taken back, is the median."""
+    write(series_lab, np.exp(np.random.default_rng(5).normal(0.0, 1.0, (STEPS, 2))))
+    words = ["forecast.loss=gaussian", "forecast.transform=log", "train.max_steps=60"]
+    series_lab.train("r", *words)
+    rows = series_lab.lstm("generate", "r", "--samples", "2000", "--json").json["rows"]
+    for row in rows:
+        paths = [value for name, value in row.items() if name.startswith("sample")]
+        assert row["mean"] == pytest.approx(np.mean(paths), rel=0.12)
+        assert row["median"] == pytest.approx(np.median(paths), rel=0.12)
+        assert row["mean"] > 1.1 * row["median"]
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+
+def counts():
+    return np.random.default_rng(4).poisson(0.7, (STEPS, 2)).astype(float)
+
+
+@pytest.mark.parametrize("words", [[], ["forecast.transform=log1p"], ["forecast.loss=gaussian"],
+                                   ["forecast.decoder=recursive", "forecast.loss=student-t"]])  # fmt: skip
+def test_no_forecast_of_counts_lies_below_zero(series_lab, words):
+    write(series_lab, counts())
+    series_lab.train("r", *words)
+    rows = series_lab.lstm("generate", "r", "--samples", "20", "--horizon", 10, "--json").json["rows"]
+    numbers = [v for row in rows for k, v in row.items() if k not in ("group", "target", "time", "step")]
+    assert min(numbers) == 0.0
+    assert document(series_lab, "r")["scaler"]["bounds"] == [[0.0, 0.0], [None, None]]
+    series_lab.train("free", *words, "forecast.lower=none")
+    rows = series_lab.lstm("generate", "free", "--samples", "20", "--json").json["rows"]
+    assert min(row["q0.05"] for row in rows) < 0.0
+
+
+def test_bounds_as_stated(series_lab):
+    write(series_lab, values())
+    refused = series_lab.lstm("train", "config.yaml", "forecast.upper=12.5", "--run", "r")
+    assert refused.code == 4 and "b has 12.96 (step 1, 2024-01-01 00:00:00), beyond" in refused.err
+    series_lab.train("s", "forecast.lower=5", "forecast.upper=13.9", "forecast.loss=gaussian")
+    rows = series_lab.lstm("generate", "s", "--samples", "50", "--json").json["rows"]
+    numbers = [v for row in rows for k, v in row.items() if k not in ("group", "target", "time", "step")]
+    assert min(numbers) >= 5.0 and max(numbers) == 13.9
+    refused = series_lab.lstm("validate", "config.yaml", "forecast.lower=5", "forecast.upper=5")
+    assert refused.code == 3 and "forecast.lower must lie below" in refused.err
+
+
+@pytest.mark.parametrize("bad", [-2.0, 0.5])
+def test_counts_that_are_none_are_refused_by_their_likelihood(series_lab, bad):
+    table = counts()
+    table[50, 1] = bad
+    write(series_lab, table)
+    words = ["forecast.loss=negative-binomial", "forecast.scaling=none", "forecast.normalization=none"]
+    for command in ("train", "validate"):
+        refused = series_lab.lstm(command, "config.yaml", *words)
+        assert refused.code == 4 and f"b has {bad:g} (step 51, 2024-01-03 02:00:00)" in refused.err
 
 
 def test_a_forecast_is_a_table_of_what_comes_next(done):
@@ -273,7 +357,10 @@ def test_new_series_in_a_long_table_are_forecast_too(lab):
 def test_every_kind_of_forecaster_goes_from_training_to_forecast(done, words, monkeypatch):
     monkeypatch.setattr("lstmcli.engine.hardware.can_compile", lambda device: False)
     run = "kind-" + str(abs(hash(tuple(words))))
-    done.train(run, "train.max_steps=3", "evaluation.max_windows=4", "evaluation.stride=6", *words)
+    write(done, counts(), "counts.csv")
+    words = [*words, "data.path=counts.csv"] if "forecast.loss=negative-binomial" in words else words
+    said = done.train(run, "train.max_steps=3", "evaluation.max_windows=4", "evaluation.stride=6", *words).err
+    assert "(on 4 of 6 windows: lstm eval reads all)" in said
     scored = done.lstm("eval", run, "--json")
     assert scored.code == 0 and math.isfinite(scored.json["scaled_mse"])
     rows = rows_of(done.lstm("generate", run, "--samples", 2).out)
@@ -401,6 +488,42 @@ def test_what_happens_in_the_validation_part_changes_no_weight(series_lab):
     assert before[3] == after[3]
     for name, value in before[1].items():
         assert np.array_equal(after[1][name], value), name
+
+
+def test_a_backtest_has_every_forecast_at_its_origins(done):
+    """The last origins, a horizon apart; each forecast is the one that is made of a table that ends there."""
+    scored = done.lstm("eval", "whole", "--origins", 3, "--output", "rows.csv", "--json")
+    assert scored.code == 0 and scored.json["windows"] == 2 * 3
+    rows = rows_of((done.folder / "rows.csv").read_text())
+    assert list(rows[0])[:6] == ["group", "target", "origin", "time", "step", "actual"]
+    assert len(rows) == 2 * 3 * HORIZON
+    error = [abs(float(row["actual"]) - float(row["q0.5"])) for row in rows]
+    assert np.mean(error) == pytest.approx(scored.json["mae"])
+    for back in (3, 2, 1):
+        origin = STEPS - back * HORIZON
+        write(done, values()[:origin], "until.csv")
+        made = rows_of(done.lstm("generate", "whole", "--input", "until.csv").out)
+        start = str(START + timedelta(hours=origin))
+        mine = [row for row in rows if row["origin"] == start]
+        assert [(r["target"], r["time"], r["step"]) for r in mine] == [
+            (r["target"], r["time"], r["step"]) for r in made
+        ]
+        for row, other in zip(mine, made, strict=True):
+            assert float(row["mean"]) == pytest.approx(float(other["mean"]), rel=1e-5)
+    assert done.lstm("eval", "whole", "--output", "rows.txt").code == 2
+
+
+def test_one_series_is_drawn(done):
+    assert done.lstm("generate", "whole", "--plot", "p.svg", "--series", "nobody").code == 2
+    assert done.lstm("generate", "whole", "--series", "a").code == 2
+    write(done, values(), "long.csv")
+    lines = [f"{k},{name},{v}" for name, v in (("x", 1.0), ("y", 9.0)) for k in range(60)]
+    (done.folder / "long.csv").write_text("t,name,v\n" + "\n".join(lines) + "\n")
+    words = ["data.path=long.csv", "data.time=t", "data.group=name", "data.target=v", "train.max_steps=2"]
+    done.train("long", *words)
+    assert done.lstm("generate", "long", "--plot", "p.svg", "--series", "y").code == 0
+    drawn = (done.folder / "p.svg").read_text()
+    assert "y v" in drawn and "x v" not in drawn
 
 
 def test_steps_that_calibrate_are_neither_learned_from_nor_chosen_on(series_lab):

@@ -48,6 +48,10 @@ grep -q '"mase"' "$work/out"
 lstm generate sales --output forecast.csv
 [[ $(head -1 forecast.csv) == group,target,time,step,* ]]
 
+mkdir copied && (cd copied && lstm init --recipe air-passengers && lstm validate air-passengers.yaml)
+LSTM_RUNS=$PWD/runs lstm train quickstart --from text --run more train.max_steps=2 evaluation.max_tokens=1000
+lstm eval more --runs runs
+lstm export text text.pt2
 lstm train air-passengers train.max_steps=5 evaluation.every=5 --run air
 lstm eval air
 lstm experiment forget-bias --seeds 1 --jobs 2 train.max_steps=2 evaluation.every=2

@@ -52,7 +52,7 @@ def load_run(context: typer.Context, given: Given) -> tuple[TrainedRun, Chosen]:
     from lstmcli.run.trained import load
 
     loaded = load(str(context.obj), bool(context.meta.get(TRUST)))
-    return loaded, given.to(kind_of(loaded.config), loaded)
+    return loaded, given.of(loaded, kind_of(loaded.config))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmcli.engine.measures.unrolled import differentiable, flatten, stack_step
+from lstmcli.engine.measures.unrolled import differentiable, flatten
 from lstmcli.engine.stack import Stack, StackState
 
 MOST_NUMBERS = 2500
@@ -61,7 +61,7 @@ def push_forward(stack: Stack, x: Tensor, state: StackState, directions: Tensor)
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
         parts = iter(flat)
         given = tuple(tuple(next(parts) for _ in range(number)) for number in layers)
-        return tuple(flatten(stack_step(stack, x.repeat_interleave(count, 0), given)[1]))
+        return tuple(flatten(stack.step(x.repeat_interleave(count, 0), given)[1]))
 
     primals = tuple(tensor.repeat_interleave(count, 0) for tensor in tensors)
     tangents = torch.split(directions.transpose(1, 2).reshape(-1, sum(widths)), widths, dim=1)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from lstmcli.engine.layers import Multiply
-from lstmcli.engine.packed import Product, repeated_product
+from lstmcli.engine.packed import Packed
 from lstmcli.engine.stack import Stack, StackState
 
 
@@ -29,56 +27,13 @@ class StackStep(NamedTuple):
     gates: tuple[Mapping[str, Tensor], ...]  # by layer and name, each (B, H), no graph
 
 
-class Packed:
-    """x weightᵀ for weights that many steps share, each laid out once for both directions; several times
-    as fast for a few rows. Derivatives with respect to x alone."""
-
-    def __init__(self) -> None:
-        self._pairs: dict[int, tuple[Tensor, Product, Product]] = {}  # the weight, too: its id must last
-
-    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
-        if id(weight) not in self._pairs:
-            there, back = repeated_product(weight, len(x)), repeated_product(weight.t(), len(x))
-            self._pairs[id(weight)] = (weight, there, back)
-        _, there, back = self._pairs[id(weight)]
-        product: Tensor = _Product.apply(x, there, back)  # type: ignore[no-untyped-call]
-        return product
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Product, back: Product) -> Tensor:
-        ctx.back = back
-        return there(x.contiguous())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.back(gradients[0].contiguous()), None, None
-
-
-def stack_step(
-    stack: Stack, x: Tensor, state: StackState, multiply: Multiply = functional.linear
-) -> tuple[Tensor, StackState, tuple[Mapping[str, Tensor], ...]]:
-    """One step of all layers for the first one's input x (B, E): what the head reads, the new state, and the
-    gates by layer."""
-    new, gates, outputs = [], [], []
-    for number, (layer, old) in enumerate(zip(stack.layers, state, strict=True)):
-        output, layer_state, activations = layer.step(x, old, multiply)
-        x = stack._add(output, x) if number else output
-        new.append(layer_state)
-        gates.append(activations)
-        outputs.append(x)
-    read = torch.stack(outputs).sum(0) if stack.settings.sum_outputs else x
-    return read, tuple(new), tuple(gates)
-
-
 def unroll(stack: Stack, inputs: Tensor, state: StackState) -> list[StackStep]:
     """The steps for inputs (T, B, E) from `state`, each with its own graph."""
     steps, multiply = [], Packed()
     with torch.enable_grad():
         for x in inputs.detach().unbind():
             old = tuple(tuple(s.detach().clone().requires_grad_() for s in layer) for layer in state)
-            output, state, gates = stack_step(stack, x, old, multiply)
+            output, state, gates = stack.step(x, old, multiply)
             kept = tuple({name: g.detach() for name, g in layer.items()} for layer in gates)
             steps.append(StackStep(old, state, output, kept))
     return steps

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.sequence.trained import ClassifierRun, SyntheticRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class SequenceKind(Kind[C]):
@@ -62,6 +63,21 @@ class LabelledKind(SequenceKind["LabelledConfig"]):
         from lstmcli.kinds.sequence.trained import ClassifierRun
 
         return ClassifierRun(directory, config, checkpoint)
+
+    def meanings(self, config: LabelledConfig, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.sequence.encoding import Encoding
+        from lstmcli.kinds.text.meanings import symbol_axis
+        from lstmcli.run.inherit import Axis
+
+        found = decode_json(files.get("sequence.json", "").encode(), Path("sequence.json"))
+        encoding = Encoding.from_json(found.get("encoding") or {})
+        classes = Axis([("class", name) for name in encoding.classes], "classes")
+        ends: dict[str, tuple[Axis | None, ...]] = {"head.weight": (classes, None), "head.bias": (classes,)}
+        if encoding.vocabulary is not None:
+            return ends | {"embedding.weight": (symbol_axis(encoding.vocabulary, "mean"), None)}
+        columns = Axis([("column", name) for name in encoding.columns], "columns")
+        return ends | {"layers.0.weight_ih": (None, columns)}
 
     def evaluate(self, run: ClassifierRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
         return verbs.evaluate_classes(run, chosen, on_progress)

@@ -96,6 +96,9 @@ class SequenceTask:
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         raise NotImplementedError
 
+    def judged(self) -> str:
+        return ""
+
     def show(self, step: int, logger: Logger, console: Console) -> None:
         """The gates over a fixed sequence: the first of the first batch."""
         if self._pace.due():
@@ -140,6 +143,10 @@ class LabelledTask(SequenceTask):
         symbols = encoding.vocabulary.size if encoding.vocabulary is not None else 0
         shape = SequenceShape(symbols, len(encoding.columns), len(encoding.classes), False)
         self._make_model(shape, int(self.data.sequences.lengths.max()), ranks)
+
+    def judged(self) -> str:
+        most, count = self.config.evaluation.max_windows, len(self.data.splits.get("val", ()))
+        return f"{most:,} of {count:,} sequences" if most is not None and most < count else ""
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         chosen = self.data.splits["val"]

@@ -55,8 +55,11 @@ class Calibration(NamedTuple):
             return cls(np.array(found), basis)
         spread = _spread(by_step[:, min(range(len(levels)), key=lambda k: abs(levels[k] - 0.5))])
         scores = (by_step / spread[:, None, None]).transpose(1, 0, 2).reshape(len(levels), -1)
-        count = None if basis is None else basis.values
-        offsets = [conformal(_both_sides(scores, levels, k), level, count) for k, level in enumerate(levels)]
+        offsets = []
+        for k, level in enumerate(levels):
+            both = _both_sides(scores, levels, k)
+            sides = len(both) // scores.shape[1]
+            offsets.append(conformal(both, level, None if basis is None else sides * basis.values))
         return cls(spread[:, None] * np.array(offsets), basis)
 
 

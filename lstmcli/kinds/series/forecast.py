@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lstmcli.core.errors import DataError
+from lstmcli.core.errors import DataError, UsageError
 from lstmcli.core.notices import notice
 from lstmcli.core.tables import to_csv, write_rows
 from lstmcli.kinds.series.evaluate import forecast_panel, in_batches
@@ -33,7 +34,7 @@ class Forecast:
     samples: Floats | None  # (n, S, H, C)
 
     def columns(self) -> list[str]:
-        names = ["group", "target", "time", "step", "mean"]
+        names = ["group", "target", "time", "step", *middles(self.forecaster, self.prediction)]
         if self.prediction.quantiles is not None:
             names += [f"q{level:g}" for level in self.forecaster.levels]
         if self.samples is not None:
@@ -42,17 +43,23 @@ class Forecast:
 
     def rows(self) -> Iterator[list[Any]]:
         """One row per series, channel and step, in long format."""
-        panel, point = self.forecaster.panel, self.prediction.point
-        horizon = point.shape[1]
+        panel, columns = self.forecaster.panel, list(middles(self.forecaster, self.prediction).values())
+        horizon = self.prediction.point.shape[1]
         for s, name in enumerate(panel.names):
             times = self._labels(s, horizon)
             for c, target in enumerate(panel.targets):
                 for step in range(horizon):
-                    row = [name, target, times[step], step + 1, _number(point[s, step, c])]
+                    row = [
+                        name,
+                        target,
+                        times[step],
+                        step + 1,
+                        *(number(values[s, step, c]) for values in columns),
+                    ]
                     if self.prediction.quantiles is not None:
-                        row += [_number(q) for q in self.prediction.quantiles[s, step, c]]
+                        row += [number(q) for q in self.prediction.quantiles[s, step, c]]
                     if self.samples is not None:
-                        row += [_number(value) for value in self.samples[:, s, step, c]]
+                        row += [number(value) for value in self.samples[:, s, step, c]]
                     yield row
 
     def _labels(self, series: int, horizon: int) -> list[Any]:
@@ -68,11 +75,19 @@ class Forecast:
         """As CSV or Parquet, as the name ends; whole or not at all."""
         write_rows(path, self.columns(), self.rows())
 
-    def panels(self, most: int = LARGEST) -> list[ForecastPanel]:
-        """The first few series and channels, ready to be drawn."""
+    def panels(self, most: int = LARGEST, series: str | None = None) -> list[ForecastPanel]:
+        """The first few series and channels, or those of one series, ready to be drawn.
+
+        UsageError: there is no such series.
+        """
         found = []
-        channels = len(self.forecaster.panel.targets)
-        for k in range(min(most, channels * len(self.ends))):
+        channels, names = len(self.forecaster.panel.targets), self.forecaster.panel.names
+        if series is not None and series not in names:
+            near = ", ".join(difflib.get_close_matches(series, names, n=3) or names[:5])
+            raise UsageError(f"there is no series {series!r}", f"such as {near}")
+        first = 0 if series is None else channels * names.index(series)
+        last = channels * len(self.ends) if series is None else first + channels
+        for k in range(first, min(first + most, last)):
             s, c = divmod(k, channels)
             samples = None if self.samples is None else self.samples[:, s, :, c]
             found.append(
@@ -81,11 +96,25 @@ class Forecast:
         return found
 
 
+def middles(forecaster: Forecaster, prediction: Prediction) -> dict[str, Floats]:
+    """The columns of one number: the mean, and the median where no quantile says it."""
+    found = {} if prediction.mean is None else {"mean": prediction.mean}
+    of_quantiles = forecaster.model.head.name == "quantile" and 0.5 in forecaster.levels
+    if forecaster.point == "median" and not of_quantiles:
+        found["median"] = prediction.point
+    return found
+
+
 def make_forecast(forecaster: Forecaster, horizon: int | None, samples: int, seed: int) -> Forecast:
     """Forecast every series from its last observed value on, `horizon` steps (None: as trained)."""
     ends = last_observed(forecaster.panel)
     wanted = horizon or forecaster.horizon
     torch.manual_seed(seed)
+    if forecaster.point not in ("mean", "median"):
+        notice(
+            f"the quantiles {', '.join(f'{q:g}' for q in forecaster.levels)} say nothing of the middle: no "
+            "mean and no median is given (forecast.quantiles with levels on both sides of 0.5 have them)"
+        )
     if wanted > forecaster.horizon:
         notice(
             f"horizon {wanted} is longer than the {forecaster.horizon} steps that the run was trained for: "
@@ -140,22 +169,21 @@ def _all(forecaster: Forecaster, ends: Places, horizon: int) -> Prediction:
         parts.append(found)
         if done + forecaster.horizon < horizon:
             current, at = _extended(current, at, found.point), at + forecaster.horizon
-    point = np.concatenate([p.point for p in parts], axis=1)[:, :horizon]
-    actual = np.concatenate([p.actual for p in parts], axis=1)[:, :horizon]
-    if parts[0].quantiles is None:
-        return Prediction(point, None, actual)
-    quantiles = np.concatenate([p.quantiles for p in parts if p.quantiles is not None], axis=1)
-    return Prediction(point, quantiles[:, :horizon], actual)
+    return _joined(parts, axis=1, length=horizon)
+
+
+def _joined(parts: list[Prediction], axis: int, length: int | None = None) -> Prediction:
+    """Predictions of further windows (axis 0) or further steps (1) as one, of the first `length` steps."""
+    fields: dict[str, Any] = {}
+    for name, of in zip(Prediction._fields, zip(*parts, strict=True), strict=True):
+        arrays = [array for array in of if array is not None]
+        fields[name] = np.concatenate(arrays, axis=axis)[:, :length] if arrays else None
+    return Prediction(**fields)
 
 
 def _once(forecaster: Forecaster, at: Places) -> Prediction:
-    found = [forecaster.forecast(series, at[series]) for series in in_batches(forecaster, np.arange(len(at)))]
-    quantiles = [p.quantiles for p in found if p.quantiles is not None]
-    return Prediction(
-        np.concatenate([p.point for p in found]),
-        np.concatenate(quantiles) if quantiles else None,
-        np.concatenate([p.actual for p in found]),
-    )
+    batches = in_batches(forecaster, np.arange(len(at)))
+    return _joined([forecaster.forecast(series, at[series]) for series in batches], axis=0)
 
 
 def _paths(forecaster: Forecaster, ends: Places, horizon: int, count: int) -> Floats:
@@ -200,6 +228,7 @@ def _extended(forecaster: Forecaster, ends: Places, values: Floats) -> Forecaste
     return forecaster.over(new, np.arange(len(ends)), ends)  # scaled by what was observed, not by forecasts
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """As a cell; None where it is not finite."""
     number = float(value)
     return number if np.isfinite(number) else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lstmcli.kinds.series.calibration import Calibration
+from lstmcli.kinds.series.middle import mean_weights, median_of, more_levels, normal_nodes, what_point
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows, normalise
 from lstmcli.kinds.series.scaling import Scaler
@@ -28,9 +29,11 @@ Places = npt.NDArray[np.int64]
 class Prediction(NamedTuple):
     """Forecasts of B windows, with their truth; NaN where that is not known."""
 
-    point: Floats  # (B, h, C)
+    point: Floats  # (B, h, C), what `Forecaster.point` says
     quantiles: Floats | None  # (B, h, C, Q)
     actual: Floats  # (B, h, C)
+    nodes: Floats | None = None  # (B, h, C, K): quantiles that the mean is made of (`more_levels`)
+    mean: Floats | None = None  # (B, h, C), in the table's own units, where the forecast tells it
 
 
 def series_shape(config: SeriesConfig, panel: Panel, missing: bool) -> SeriesShape:
@@ -75,6 +78,8 @@ class Forecaster:
         self.device = device or torch.device("cpu")
         self.context, self.horizon = config.data.context_length, config.data.horizon
         self.levels = tuple(config.forecast.quantiles)
+        self.point = what_point(config.forecast)
+        self._more = more_levels(config.forecast)
         self.calibration: Calibration | None = None
         self.scaled = scaler.scaled(panel)
         known = {name: k for k, name in enumerate(names)}
@@ -138,21 +143,21 @@ class Forecaster:
     def predict(self, batch: WindowBatch) -> Prediction:
         """Forecasts as the model sees values, not calibrated."""
         self.model.eval()
-        return self._prediction(batch, *self.model(self.rows(batch), self.levels))
+        return self._prediction(batch, *self.model(self.rows(batch), (*self.levels, *self._more)))
 
     def scored(self, batch: WindowBatch) -> tuple[float, Prediction]:
         """The loss of training beside what `predict` gives."""
         self.model.eval()
-        loss, point, quantiles = self.model.scored(self.rows(batch), self.levels)
+        loss, point, quantiles = self.model.scored(self.rows(batch), (*self.levels, *self._more))
         return float(loss), self._prediction(batch, point, quantiles)
 
     def _prediction(self, batch: WindowBatch, point: Tensor, quantiles: Tensor | None) -> Prediction:
         shape = batch.target.shape
-        return Prediction(
-            self._by_window(point, shape),
-            None if quantiles is None else self._by_window(quantiles, shape),
-            batch.target,
-        )
+        found = None if quantiles is None else self._by_window(quantiles, shape)
+        nodes = None
+        if self._more and found is not None:
+            found, nodes = np.split(found, [len(self.levels)], axis=-1)
+        return Prediction(self._by_window(point, shape), found, batch.target, nodes)
 
     def _by_window(self, values: Tensor, shape: tuple[int, ...]) -> Floats:
         """(R, h, ...) of rows as (B, h, C, ...) of windows."""
@@ -184,21 +189,30 @@ class Forecaster:
         """The prediction, calibrated and in the table's own units."""
         quantiles, point = self._calibrated(batch, prediction), prediction.point
         if quantiles is not None and self.model.head.name == "quantile":
-            # The point of such a model is its middle quantile, so it moves with it.
-            middle = min(range(len(self.levels)), key=lambda k: abs(self.levels[k] - 0.5))
-            point = quantiles[..., middle]
+            point = median_of(quantiles, self.levels)  # as the quantiles move
         found = self.restored(batch, prediction._replace(point=point, quantiles=quantiles))
         return _whole(found) if self.config.forecast.whole_numbers else found
 
     def restored(self, batch: WindowBatch, prediction: Prediction) -> Prediction:
-        """The prediction in the table's own units."""
-        restore, quantiles = self.scaler.at(batch.series, batch.origins).restore, prediction.quantiles
-        each = np.arange(len(batch.series))
-        return Prediction(
-            restore(prediction.point, each),
-            None if quantiles is None else restore(quantiles, each),
-            restore(prediction.actual, each),
-        )
+        """The prediction in the table's own units, within the bounds; with its mean."""
+        scaler, each = self.scaler.at(batch.series, batch.origins), np.arange(len(batch.series))
+
+        def bounded(values: Floats | None) -> Floats | None:
+            return None if values is None else scaler.within(scaler.restore(values, each))
+
+        point = scaler.within(scaler.restore(prediction.point, each))
+        quantiles, nodes = bounded(prediction.quantiles), bounded(prediction.nodes)
+        actual = scaler.restore(prediction.actual, each)
+        return Prediction(point, quantiles, actual, None, self._mean(point, quantiles, nodes))
+
+    def _mean(self, point: Floats, quantiles: Floats | None, nodes: Floats | None) -> Floats | None:
+        """The mean: the point where it is one, else as quantiles imply it; None where they do not."""
+        if self.point == "mean":
+            return point
+        weights = mean_weights(self.levels)
+        if nodes is not None:
+            return np.asarray(nodes @ np.array(normal_nodes()[1]))
+        return None if quantiles is None or weights is None else np.asarray(quantiles @ np.array(weights))
 
     def _calibrated(self, batch: WindowBatch, prediction: Prediction) -> Floats | None:
         quantiles = prediction.quantiles
@@ -220,7 +234,7 @@ class Forecaster:
         self.model.eval()
         paths = self.model.sample(self.rows(batch), count)
         own, rows = self.scaler.at(batch.series, batch.origins), np.arange(len(batch.series))
-        each = [own.restore(self._by_window(p, batch.target.shape), rows) for p in paths]
+        each = [own.within(own.restore(self._by_window(p, batch.target.shape), rows)) for p in paths]
         return np.stack(each)
 
 

@@ -56,7 +56,6 @@ def _first(raw: Tensor, scale: Tensor) -> Tensor:
 
 def _quantile_head(levels: Sequence[float]) -> Head:
     """Pinball loss (Koenker and Bassett 1978); levels that cross are sorted in the forecast."""
-    middle = min(range(len(levels)), key=lambda k: abs(levels[k] - 0.5))
 
     def loss(raw: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
         q = raw.new_tensor(levels)
@@ -81,8 +80,18 @@ def _quantile_head(levels: Sequence[float]) -> Head:
         return torch.lerp(low.squeeze(-1), high.squeeze(-1), share)
 
     return Head(
-        "quantile", len(levels), loss, lambda raw, _: raw.sort(-1).values[..., middle], quantiles, sample
+        "quantile", len(levels), loss, lambda raw, _: _middle(raw.sort(-1).values, levels), quantiles, sample
     )
+
+
+def _middle(values: Tensor, levels: Sequence[float]) -> Tensor:
+    """The quantile at 0.5 of (..., Q), straight between its neighbours; the nearest where there is one
+    side."""
+    right = sum(level < 0.5 for level in levels)
+    if right in (0, len(levels)) or levels[right] == 0.5:
+        return values[..., min(right, len(levels) - 1)]
+    share = (0.5 - levels[right - 1]) / (levels[right] - levels[right - 1])
+    return torch.lerp(values[..., right - 1], values[..., right], share)
 
 
 def _positive(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.trained import SeriesRun
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class SeriesKind(Kind["SeriesConfig"]):
@@ -44,7 +45,12 @@ class SeriesKind(Kind["SeriesConfig"]):
         "train.average": [None, 0.99, 0.998],
     }
 
-    options: ClassVar = {"eval": verbs.EVAL, "generate": verbs.GENERATE, "report": verbs.REPORT}
+    options: ClassVar = {
+        "eval": verbs.EVAL,
+        "generate": verbs.GENERATE,
+        "report": verbs.REPORT,
+        "init": verbs.INIT,
+    }
 
     makes = "Forecasts"
     topics: ClassVar = {
@@ -71,6 +77,16 @@ class SeriesKind(Kind["SeriesConfig"]):
 
         return SeriesRun(directory, config, checkpoint)
 
+    def meanings(self, config: SeriesConfig, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.series.document import check_document
+        from lstmcli.kinds.series.meanings import series_meanings
+
+        path = Path("series.json")
+        found = decode_json(files.get("series.json", "").encode(), path)
+        levels = len(config.forecast.quantiles)
+        return series_meanings(config, check_document(found, path, config.data.horizon, levels))
+
     def check(self, config: SeriesConfig) -> None:
         from lstmcli.kinds.series.task import check_forecast
 
@@ -82,15 +98,23 @@ class SeriesKind(Kind["SeriesConfig"]):
     def write(self, run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
 
+    def takes(self, file: Path) -> int:
+        return 2 if verbs.is_table(file) else 0
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.series.proposal import series_config
+
+        return series_config(file, chosen["horizon"], chosen["minutes"])
+
     def products(self, run: SeriesRun) -> Products:
         return verbs.products(run)
 
     def check_data(self, config: SeriesConfig) -> dict[str, Any]:
-        from lstmcli.kinds.series.scaling import Scaler
         from lstmcli.kinds.series.table.panel import prepare_series
+        from lstmcli.kinds.series.task import fitted_scaler
         from lstmcli.kinds.series.windows import training_windows
 
         data = prepare_series(config.data)
         training_windows(data, config.data.context_length, config.data.horizon)
-        Scaler.fit(data, config.forecast.transform, config.forecast.scaling)
+        fitted_scaler(data, config)
         return data.summary

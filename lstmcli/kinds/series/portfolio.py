@@ -141,7 +141,7 @@ class Course:
         """Let the poorest go: at the share `done` of the selection so many stay that all had a fair trial.
         The best are those with the largest weight in the blend, then those with the lowest loss."""
         many = len(self.losses)
-        stay = many if done < 0.25 else -(-2 * many // 3) if done < 0.5 else -(-many // 2)
+        stay = many if done < 0.2 else -(-2 * many // 3) if done < 0.4 else -(-many // 2)
         stay = max(FEWEST, stay)
         if stay >= len(self.alive):
             return

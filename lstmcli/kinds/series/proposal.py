@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lstmcli.core.yaml_words import as_json, quoted
-from lstmcli.kinds.series.propose import Proposal, patch_for, propose_series
+from lstmcli.kinds.series.propose import Proposal, propose_series
 from lstmcli.kinds.series.signs import Signs, as_words
 
-STEPS_A_MINUTE = 600
+STEPS_A_MINUTE = 1200
 """Updates that two cores make of members as small as these, with much to spare."""
 FEWEST_STEPS, EVALUATIONS = 400, 16
 MOST_EPOCHS = 40.0
@@ -137,48 +137,56 @@ def _why_normalization(signs: Signs) -> str:
 
 
 def portfolio_of(found: Proposal) -> list[_Member]:
-    """Members that differ where it matters. The first is what the sections say."""
+    """Members that differ where it matters: in what is subtracted, how far they look back, the scale, the
+    decoder, the width and the cell. The first is what the sections say."""
     if found.signs.counts:
         return _for_counts(found)
-    signs, context, horizon = found.signs, found.context, found.horizon
+    signs, context = found.signs, found.context
     season = signs.season.steps if signs.season else None
-    members = [_Member({"dropout": 0.1}, "as it stands above")]
-    others = ["standard", "last"] if season else ["standard"]
-    for name in others:
-        what = {"last": "the last value is subtracted", "standard": "zero mean and unit deviation"}[name]
-        members.append(_Member({"normalization": name}, what))
-    for other in signs.seasons:
-        if other.steps != season and 2 * other.steps <= found.longest and other.ratio < 1.1:
-            long = _whole(max(context, 2 * other.steps), found.patch)
-            settings = {"normalization": "seasonal", "season": other.steps, "context_length": long}
+    hidden = 2 * _series_sizes(found.cells)[0]
+    longer = _whole(min(3 * context, 2 * found.longest // 3), found.patch)
+    other = "none" if signs.transform != "none" else "log" if signs.positive else "none"
+    members = [
+        _Member({"dropout": 0.1}, "as it stands above"),
+        _Member({"normalization": "none"}, "nothing is subtracted: a level that comes back"),
+    ]
+    if longer > context:
+        members.append(_Member({"context_length": longer}, "a longer memory"))
+        settings = {"normalization": "none", "context_length": longer} | _if_other(signs, other)
+        members.append(_Member(settings, "a longer memory, on another scale"))
+    for another in signs.seasons:
+        if another.steps != season and 2 * another.steps <= found.longest and another.ratio < 1.1:
+            long = _whole(max(context, 2 * another.steps), found.patch)
+            settings = {"normalization": "seasonal", "season": another.steps, "context_length": long}
             members.append(_Member(settings, "another season is subtracted"))
-    for factor, why in ((3, "a longer memory"), (0.5, "a shorter one")):
-        length = _whole(int(factor * context), found.patch)
-        if 4 * found.patch <= length <= found.longest and length >= (2 * (season or 1)):
-            members.append(_Member({"context_length": length}, why))
-    other_transform = "none" if signs.transform != "none" else "log" if signs.positive else None
-    if other_transform is not None:
-        members.append(_Member({"transform": other_transform}, "the values on another scale"))
-    patch = patch_for(context, horizon, 1 + found.patch // 2)
+    settings = {"decoder": "segments", "hidden_size": hidden} | _if_other(signs, other)
+    members.append(_Member(settings, "a step for each part of the horizon; wider"))
+    if season:
+        members.append(_Member({"normalization": "last"}, "the last value is subtracted"))
     members.append(
-        _Member({"decoder": "segments", "patch_length": patch}, "a step for each part of the horizon")
+        _Member({"normalization": "standard", "cell": "gru"}, "zero mean, unit deviation; another cell")
     )
-    members.append(_Member({"normalization": "standard", "cell": "gru"}, "another cell"))
     return members
+
+
+def _if_other(signs: Signs, transform: str) -> dict[str, Any]:
+    return {} if transform == signs.transform else {"transform": transform}
 
 
 def _for_counts(found: Proposal) -> list[_Member]:
     longer = _whole(2 * found.context, found.patch)
+    hidden = 2 * _series_sizes(found.cells)[0]
+    counts = {"loss": "negative-binomial"}
     members = [
         _Member({"dropout": 0.2}, "as it stands above"),
-        _Member({"loss": "negative-binomial"}, "a distribution of counts, from the values as they are"),
-        _Member({"loss": "negative-binomial", "cell": "gru"}, "the same with another cell"),
-        _Member({"normalization": "none"}, "not divided"),
-        _Member({"normalization": "standard"}, "zero mean and unit deviation"),
+        _Member(counts, "a distribution of counts, from the values as they are"),
+        _Member(counts | {"cell": "gru"}, "the same with another cell"),
+        _Member(counts | {"hidden_size": hidden, "dropout": 0.3}, "the same, wider"),
+        _Member(counts | {"patch_length": 1}, "the same, step by step"),
         _Member({"transform": "log1p", "normalization": "standard"}, "large counts less large"),
     ]
     if longer <= found.longest:
-        members.append(_Member({"context_length": longer}, "a longer memory"))
+        members.append(_Member(counts | {"context_length": longer}, "a longer memory"))
     return members
 
 

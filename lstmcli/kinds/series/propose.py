@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmcli.core.errors import DataError, UsageError
+from lstmcli.core.notices import notice
 from lstmcli.kinds.series.settings import SeriesTable
 from lstmcli.kinds.series.signs import Signs, read_signs
 from lstmcli.kinds.series.table.grid import find_week
 from lstmcli.kinds.series.table.panel import Panel, prepare_series, scanned
 from lstmcli.kinds.series.table.scan import Scan
 from lstmcli.kinds.series.table.table import is_numeric, load, numeric_columns, sample
-from lstmcli.kinds.series.table.times import PARTS, are_times, parse_text, whole_numbers
+from lstmcli.kinds.series.table.times import PARTS, are_times, decimal_years, parse_text, whole_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +45,21 @@ LENGTHS = {
 """Context and horizon by the unit of the frequency."""
 WORDS = {"hour": "1h", "dai": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
 """How names of files tell the frequency of layout rows."""
+
+
+BESIDE = (
+    "price", "prices", "promo", "promotion", "promotions", "onpromotion", "discount", "discounts",
+    "holiday", "holidays", "weekday", "weekend", "month", "quarter", "year", "day", "hour", "campaign",
+    "event", "events", "open", "closed", "flag", "is", "temperature", "temp", "rain", "weather", "cost",
+    "budget",
+)  # fmt: skip
+"""Words of names of what goes with a value that is forecast ..."""
+GOALS = (
+    "sales", "units", "unit", "qty", "quantity", "demand", "sold", "volume", "orders", "visits",
+    "visitors", "count", "counts", "load", "consumption", "revenue", "customers", "target", "y",
+    "value", "rides", "passengers", "traffic", "clicks", "views",
+)  # fmt: skip
+"""... and of such a value."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +163,17 @@ def validation_for(body: int, horizon: int, series: int) -> int:
 
 
 def context_for(usual: int, signs: Signs, training: int, horizon: int) -> int:
-    """Two seasons at least where one is subtracted, and never more than leaves windows to learn from. A short
-    series is read from its beginning: windows lack the left part of their context."""
-    season = signs.season.steps if signs.season is not None else 1
-    wanted = max(usual, 2 * season if season > 1 else 1)
+    """Three horizons at least, and two of the longest season that is worth to be subtracted, as far as that
+    leaves windows to learn from. A short series is read from its beginning: windows lack the left part of
+    their context."""
+    worth = [season.steps for season in signs.seasons if season.ratio < 1.0]
+    wanted = max(usual, 3 * horizon, *(2 * steps for steps in worth), 1)
     room = max(training - 2 * horizon, training // 2, 1)
-    context = min(wanted, max(room, min(2 * season, training)))
-    return max(context - context % horizon, min(context, horizon))
+    shortest = min(2 * min(worth), training) if worth else 1
+    context = min(wanted, max(room // 2, min(room, 3 * horizon), shortest))
+    step = horizon if not worth else max(s for s in worth if s <= context or s == min(worth))
+    step = step if step <= context else horizon
+    return max(context - context % step, min(context, horizon))
 
 
 def _panel(path: Path, columns: dict[str, Any]) -> Panel:
@@ -226,10 +246,53 @@ def _parts(path: Path, found: Scan, head: pl.DataFrame, missing: list[str]) -> _
         targets = [name for name in counters if name in free and name not in static]
     if not targets:
         raise UsageError(f"{path}: no column of numbers is left to forecast", "write the config by hand")
+    beside = _beside(targets)
+    targets = [name for name in targets if name not in beside]
     columns["target"] = targets[0] if len(targets) == 1 else targets
+    if beside:
+        columns["past"] = beside
     if static:
         columns["static"] = static
-    return _Parts(columns, [name for name in free if name not in (*targets, *static)])
+    left_out = [name for name in free if name not in (*targets, *beside, *static)]
+    _tell_roles(columns, left_out, counters)
+    return _Parts(columns, left_out)
+
+
+def _beside(numeric: list[str]) -> list[str]:
+    """Columns of which the name says that they go with what is forecast, where another one is left for
+    that."""
+    found = [name for name in numeric if any(word in BESIDE for word in _words(name))]
+    goals = [name for name in numeric if name not in found and any(word in GOALS for word in _words(name))]
+    return found if goals and found else []
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def _tell_roles(columns: dict[str, Any], left_out: list[str], counters: list[str]) -> None:
+    """What each column is taken for, and why."""
+    why = {
+        "time": "its times",
+        "group": "tells apart the rows of one time",
+        "target": "to forecast: numbers that have no other part",
+        "past": "read, not forecast, by what they are called; name them in data.known if you know them ahead",
+        "static": "the same in all rows of a series",
+    }
+    for role, reason in why.items():
+        if role in columns:
+            given = columns[role]
+            notice(f"data.{role}: {_few([given] if isinstance(given, str) else given)} ({reason})")
+    for names, reason in (
+        ([name for name in left_out if name in counters], "counts the rows"),
+        ([name for name in left_out if name not in counters], "no numbers"),
+    ):
+        if names:
+            notice(f"not read: {_few(names)} ({reason})")
+
+
+def _few(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def time_columns(head: pl.DataFrame) -> list[str]:
@@ -248,7 +311,9 @@ def time_columns(head: pl.DataFrame) -> list[str]:
         return several
     for name in TIME_NAMES:
         column = by_name.get(name)
-        if column is not None and head[column].null_count() == 0 and whole_numbers(head[column]) is not None:
+        if column is None or head[column].null_count():
+            continue
+        if whole_numbers(head[column]) is not None or decimal_years(head[column]) is not None:
             return [column]
     first = head.to_series(0)
     if first.null_count() == 0 and (numbers := whole_numbers(first)) is not None and are_times(numbers):

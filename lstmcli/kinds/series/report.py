@@ -46,12 +46,15 @@ class SeriesReport:
     baselines: dict[str, dict[str, float]]
     rows: list[dict[str, Any]]  # by step or by series, if asked for
     basis: Basis | None = None  # of the intervals
+    point: str = "mean"  # what errors of one number are of
+    reach: int = 0  # steps that the baselines see
 
     def to_json(self) -> dict[str, Any]:
         found = {
             "split": self.split,
             "horizon": self.horizon,
             "season": self.season,
+            "point": self.point,
             **self.metrics,
             "baselines": self.baselines,
             "intervals": None if self.basis is None else self.basis._asdict(),
@@ -60,10 +63,12 @@ class SeriesReport:
 
     def _note(self) -> str:
         """What a reader must know beside the figures."""
-        if self.basis is None:
-            return ""
-        of = f"of {100 * self.metrics['nominal']:g}% " if "nominal" in self.metrics else ""
-        return f"Intervals {of}rest on {self.basis}."
+        said = [f"Errors are those of the {self.point} that is forecast."]
+        if self.basis is not None:
+            of = f"of {100 * self.metrics['nominal']:g}% " if "nominal" in self.metrics else ""
+            said.append(f"Intervals {of}rest on {self.basis}.")
+        said.append(f"Drift is that of the last {self.reach:,} steps before each forecast.")
+        return "\n".join(said)
 
     def tables(self) -> list[Table]:
         """The model above what costs nothing, in the same metrics; then the rows by step or series."""
@@ -116,6 +121,8 @@ def report_on_series(
         baselines,
         _rows(found.board, forecaster, by),
         None if forecaster.calibration is None else forecaster.calibration.basis,
+        forecaster.point,
+        _reach(forecaster),
     )
 
 
@@ -132,10 +139,16 @@ def _rows(board: ScoreBoard, forecaster: Forecaster, by: str | None) -> list[dic
     return rows
 
 
+def _reach(forecaster: Forecaster) -> int:
+    """Steps of history that the baselines see, unless a series is shorter."""
+    season = forecaster.panel.season
+    return max(SEASONS * season, forecaster.context, 2 * season + 1)
+
+
 def _baselines(forecaster: Forecaster, windows: Windows, scales: Scales) -> dict[str, dict[str, float]]:
     """Each baseline forecasts the same windows from the steps before them, in the table's own units."""
     panel, horizon, season = forecaster.panel, windows.horizon, forecaster.panel.season
-    reach = max(SEASONS * season, forecaster.context, 2 * season + 1)
+    reach = _reach(forecaster)
     boards = {name: ScoreBoard(horizon, scales.mase.size) for name in BASELINES}
     once = len(windows) <= FULL and bool((windows.counts <= 1).all())
     if once:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ EDGE = 10.0
 """Deviations below the mean at which a logarithm is cut off."""
 NAMED = 3
 """Outliers and series that a notice names."""
+Bound = float | Literal["none"] | None
 Outlier = tuple[int, int, float]
 """Series, channel, value."""
 
@@ -47,6 +48,8 @@ class Scaler:
     scale: Floats  # (S, C)
     deviation: Floats  # (S, C); of windows (`at`) NaN where there is none
     own: Flags  # (S, C): whether the scale is the series' own, not one that it borrows
+    lower: Floats  # (C,): no forecast lies below; -inf: it may
+    upper: Floats  # (C,)
     outliers: tuple[Outlier, ...] = ()  # values that are taken as missing
     typical: Typical | None = None  # of the training series
     local: Local | None = None  # of the panel at hand
@@ -61,7 +64,7 @@ class Scaler:
                 which = self.local.where[series[k]]
                 for name, figure in self._measured(int(series[k]), int(origins[k])).items():
                     rows[name][k, which] = figure[which]
-        return Scaler(self.transform, self.exponent, **rows)
+        return Scaler(self.transform, self.exponent, **rows, lower=self.lower, upper=self.upper)
 
     def _measured(self, series: int, origin: int) -> dict[str, Floats | Flags]:
         """Figures of one series by what lies before an origin, each (C,): the last steps, then all of it."""
@@ -91,11 +94,20 @@ class Scaler:
         return {"center": center, "scale": scale, "deviation": deviation, "own": own}
 
     @classmethod
-    def fit(cls, data: SeriesData, transform: str, scaling: str, window: int | None = None) -> Scaler:
-        """Figures of the training part. DataError where a transform does not fit the values.
+    def fit(
+        cls,
+        data: SeriesData,
+        transform: str,
+        scaling: str,
+        window: int | None = None,
+        lower: Bound = None,
+        upper: Bound = None,
+    ) -> Scaler:
+        """Figures of the training part. DataError where a transform or a bound does not fit the values.
 
         Args:
             window: steps of a window's context, by which a series is measured that has no scale there.
+            lower, upper: bounds of forecasts; None: 0 below a channel of counts; "none": there is none.
         """
         panel = data.panel
         _check_range(panel, transform)
@@ -110,10 +122,11 @@ class Scaler:
             joined = np.concatenate(train)
             exponent = np.array([best_exponent(joined[:, c]) for c in range(channels)])
         nothing = np.zeros((0, channels))
-        empty = cls(transform, exponent, nothing, nothing, nothing, nothing.astype(bool))
+        bounds = _bounds(panel, train, lower, upper)
+        empty = cls(transform, exponent, nothing, nothing, nothing, nothing.astype(bool), *bounds)
         found = empty._figures(train, scaling)
         found["deviation"] = np.where(np.isnan(found["deviation"]), 1.0, found["deviation"])
-        made = cls(transform, exponent, **found, outliers=_strange(panel, train))
+        made = replace(empty, **found, outliers=_strange(panel, train))
         made = replace(made, typical=made._typical(), places={name: k for k, name in enumerate(panel.names)})
         made._tell_borrowed(panel)
         return made._local(panel, ~made.own, scaling, window)
@@ -149,8 +162,8 @@ class Scaler:
                 for figure in found:
                     found[figure][s] = getattr(self, figure)[place[name]]
                 where[s] = ~self.own[place[name]]
-        made = Scaler(self.transform, self.exponent, **found, outliers=self.outliers, typical=typical)
-        return replace(made, places=place)._local(panel, where, scaling, window)
+        made = replace(self, **found, typical=typical, places=place)
+        return made._local(panel, where, scaling, window)
 
     def cleaned(self, panel: Panel) -> Floats:
         """The panel's values, (N, C), with NaN for what training found to be an outlier in a series."""
@@ -183,6 +196,13 @@ class Scaler:
         exponent = self.exponent.reshape(1, 1, -1, *more)
         return _undo(values * scale + center, self.transform, exponent)
 
+    def within(self, values: Floats) -> Floats:
+        """Forecasts (B, h, C) or (B, h, C, Q) in the table's units, none beyond the bounds."""
+        if np.isinf(self.lower).all() and np.isinf(self.upper).all():
+            return values
+        shape = (1, 1, -1, *(1,) * (values.ndim - 3))
+        return np.clip(values, self.lower.reshape(shape), self.upper.reshape(shape))
+
     def standard(self, values: Floats) -> Floats:
         """What `restore` undoes: values (B, h, C, Q) in the table's own units, a row for each of these
         figures, as a model sees them. What lies beyond a transform's reach goes to its edge."""
@@ -198,20 +218,24 @@ class Scaler:
     def to_json(self) -> dict[str, Any]:
         names = ("transform", "exponent", "center", "scale", "deviation", "own", "outliers")
         values = {name: getattr(self, name) for name in names}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        bounds = [[v if np.isfinite(v) else None for v in ends.tolist()] for ends in (self.lower, self.upper)]
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()} | {
+            "bounds": bounds
+        }
 
     @classmethod
     def from_json(cls, document: Any) -> Scaler:
         try:
             names = ("exponent", "center", "scale", "deviation")
             more = set(document) - {"transform", *names}
-            if not {"transform", *names} <= set(document) or not more <= {"own", "outliers"}:
+            if not {"transform", *names} <= set(document) or not more <= {"own", "outliers", "bounds"}:
                 raise ValueError(f"it holds {', '.join(map(str, document))}")
             arrays = {name: np.asarray(document[name], dtype=np.float64) for name in names}
             own = np.asarray(document.get("own", np.ones(arrays["center"].shape).tolist()), dtype=bool)
             strange = tuple((int(s), int(c), float(v)) for s, c, v in document.get("outliers", ()))
             exponent, center, scale, deviation = arrays.values()
-            found = cls(str(document["transform"]), exponent, center, scale, deviation, own, strange)
+            bounds = _read_bounds(document.get("bounds"), len(exponent))
+            found = cls(str(document["transform"]), exponent, center, scale, deviation, own, *bounds, strange)
             shapes = {a.shape for a in (found.center, found.scale, found.deviation, own)}
             series, channels = found.center.shape
             sound = len(shapes) == 1
@@ -223,6 +247,57 @@ class Scaler:
         if not sound or found.exponent.shape != (found.center.shape[1],):
             raise RunError("the scaling in the checkpoint is damaged: its parts do not fit each other")
         return found
+
+
+def _read_bounds(found: Any, channels: int) -> tuple[Floats, Floats]:
+    """Lower and upper bounds, each (C,), from lists with null for none."""
+    ends = found or [[None] * channels] * 2
+    lower, upper = (np.array([np.nan if v is None else float(v) for v in end]) for end in ends)
+    if lower.shape != (channels,) or upper.shape != (channels,):
+        raise ValueError("its bounds do not fit")
+    return np.nan_to_num(lower, nan=-np.inf), np.nan_to_num(upper, nan=np.inf)
+
+
+def _bounds(panel: Panel, train: list[Floats], lower: Bound, upper: Bound) -> tuple[Floats, Floats]:
+    """Of each channel, as stated; else 0 below whole numbers none of which is negative."""
+    channels = panel.values.shape[1]
+    ends = np.full(channels, -np.inf), np.full(channels, np.inf)
+    for end, stated, sign, word in zip(ends, (lower, upper), (1.0, -1.0), ("lower", "upper"), strict=True):
+        if isinstance(stated, (int, float)):
+            end[:] = stated
+            beyond = np.argwhere(sign * panel.values < sign * stated)
+            if len(beyond):
+                position, channel = (int(k) for k in beyond[0])
+                raise DataError(
+                    f"{panel.targets[channel]} has {panel.values[position, channel]:g} "
+                    f"({_place(panel, position)}), beyond forecast.{word} {stated:g}",
+                    f"correct the value there, or forecast.{word}",
+                )
+    if lower is None:
+        counts = [all(are_counts(values[:, c]) for values in train) for c in range(channels)]
+        ends[0][np.array(counts)] = 0.0
+    return ends
+
+
+def are_counts(values: Floats) -> bool:
+    """Whether all that is observed are whole numbers, none below 0."""
+    seen = values[~np.isnan(values)]
+    return bool((seen >= 0.0).all() and (seen == np.round(seen)).all())
+
+
+def check_counts(panel: Panel) -> None:
+    """DataError: a value has no likelihood under a distribution of counts."""
+    with np.errstate(invalid="ignore"):
+        bad = np.argwhere(
+            (panel.values < 0.0) | (panel.values != np.round(panel.values)) & ~np.isnan(panel.values)
+        )
+    if len(bad):
+        position, channel = (int(k) for k in bad[0])
+        raise DataError(
+            f"forecast.loss negative-binomial is for counts; {panel.targets[channel]} has "
+            f"{panel.values[position, channel]:g} ({_place(panel, position)})",
+            "use forecast.loss: quantile or student-t, or correct the value",
+        )
 
 
 def _strange(panel: Panel, train: list[Floats]) -> tuple[Outlier, ...]:

@@ -34,6 +34,12 @@ class SeriesTable(Files):
     time: str | list[str] | None = None
     """The column of times (dates, timestamps or whole numbers), or several that make a time,
     such as [year, month, day, hour]. Timestamps with an offset are read as UTC."""
+    time_format: str | None = None
+    """How the texts of `time` are written, in the codes of strftime, such as %d.%m.%y %H:%M; or excel (days
+    since 1899-12-30). null: found from all of them."""
+    duplicates: Literal["error", "mean", "sum", "last"] = "error"
+    """Several rows of one time and series: an error that names two of them, or their targets are joined (all
+    else is of the last one)."""
     dayfirst: bool | None = None
     """Whether 01/02/2020 is the first of February; null: found from all times of the column, and an
     error where both would fit."""
@@ -151,6 +157,11 @@ class Forecast(Section):
     likelihood."""
     quantiles: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default=[0.05, 0.5, 0.95], min_length=1)
     """Levels that a forecast reports, and that the loss `quantile` learns."""
+    lower: float | Literal["none"] | None = None
+    """No forecast, quantile or path lies below; null: 0 where the training part of a target is of counts
+    (whole numbers, none negative); none: no bound."""
+    upper: float | Literal["none"] | None = None
+    """The same above; null and none: no bound."""
     samples: PositiveInt = 100
     """Paths drawn where a forecast needs them (recursive decoding of distributions)."""
     members: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
@@ -168,6 +179,8 @@ class Forecast(Section):
     def _consistent(self) -> Forecast:
         if sorted(set(self.quantiles)) != self.quantiles:
             raise ValueError("quantiles must rise, such as [0.05, 0.5, 0.95]")
+        if isinstance(self.lower, float) and isinstance(self.upper, float) and self.lower >= self.upper:
+            raise ValueError("forecast.lower must lie below forecast.upper")
         return self
 
 

@@ -31,9 +31,9 @@ from lstmcli.kinds.series.model import (
 )
 from lstmcli.kinds.series.normalise import Rows
 from lstmcli.kinds.series.portfolio import check_portfolio
-from lstmcli.kinds.series.scaling import Scaler
+from lstmcli.kinds.series.scaling import Scaler, check_counts
 from lstmcli.kinds.series.settings import SeriesConfig
-from lstmcli.kinds.series.table.panel import prepare_series
+from lstmcli.kinds.series.table.panel import SeriesData, prepare_series
 from lstmcli.kinds.series.windows import SeriesBatches, split_windows, training_windows
 from lstmcli.kinds.text.task import describe_model
 from lstmcli.run.distributed import ALONE, Ranks
@@ -67,7 +67,7 @@ class SeriesTask:
         part = ranks.part_of(config.train.batch_size)
         self.batches = self._batches(config, self.data.train_end)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.scaler = Scaler.fit(self.data, *self._way, data.context_length)
+        self.scaler = fitted_scaler(self.data, config, self._way)
         train = (
             panel.values[b : b + e] for b, e in zip(panel.offsets[:-1], self.data.train_end, strict=True)
         )
@@ -153,6 +153,10 @@ class SeriesTask:
 
     def loss_values(self, loss: float) -> dict[str, float]:
         return {"train/loss": loss}
+
+    def judged(self) -> str:
+        most = self.config.evaluation.max_windows
+        return f"{most:,} of {len(self.val):,} windows" if most is not None and most < len(self.val) else ""
 
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         found = evaluate_series(
@@ -257,6 +261,16 @@ class SeriesTask:
             "       intervals rest on the validation part, which also chooses the weights: "
             "they may be too narrow (data.calibration_length)\n"
         )
+
+
+def fitted_scaler(data: SeriesData, config: SeriesConfig, way: tuple[str, str] | None = None) -> Scaler:
+    """The figures of the training part. DataError: values that the transform, the loss or a bound does not
+    fit."""
+    settings = config.forecast
+    if settings.loss == "negative-binomial":
+        check_counts(data.panel)
+    transform, scaling = way or (settings.transform, settings.scaling)
+    return Scaler.fit(data, transform, scaling, config.data.context_length, settings.lower, settings.upper)
 
 
 def check_forecast(config: SeriesConfig) -> None:

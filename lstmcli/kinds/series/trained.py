@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.scaling import Scaler
     from lstmcli.kinds.series.settings import SeriesConfig
     from lstmcli.kinds.series.table.panel import Panel, SeriesData
+    from lstmcli.kinds.series.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,16 @@ class SeriesRun(TrainedRun):
         by: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         protocol: str | None = None,
+        origins: int | None = None,
+        output: Path | None = None,
     ) -> SeriesReport | GiftReport:
         """Errors and intervals on a split, beside baselines; `data`: all windows of another table.
-        `protocol`: windows or gift; None: the config's."""
+
+        Args:
+            protocol: windows or gift; None: the config's.
+            origins: only the last so many of each series, a horizon apart or nearer; None: all.
+            output: every forecast at every origin goes there, as .csv or .parquet.
+        """
         import numpy as np
         import torch
 
@@ -170,7 +178,9 @@ class SeriesRun(TrainedRun):
             lengths = panel.lengths
             first = np.minimum(lengths, context)
             windows = Windows(panel, first, lengths, context, horizon, stride)
-            return report_on_series(self.forecaster(panel), windows, None, str(data), by, on_progress)
+            forecaster = self.forecaster(panel)
+            windows = _backtest(forecaster, windows, origins, output)
+            return report_on_series(forecaster, windows, None, str(data), by, on_progress)
         if split not in ("train", "val", "test"):
             raise UsageError(f"no split {split!r}", "there are train, val and test")
         own = self.data()
@@ -182,6 +192,7 @@ class SeriesRun(TrainedRun):
         # MASE divides by the errors of all that lies before a split, as the M4 competition does.
         before = own.val_end if split == "test" else own.val_begin
         forecaster = self.forecaster(own.panel, self._honest(split))
+        windows = _backtest(forecaster, windows, origins, output)
         return report_on_series(forecaster, windows, before, split, by, on_progress)
 
     def _honest(self, split: str) -> bool:
@@ -195,3 +206,13 @@ class SeriesRun(TrainedRun):
         from lstmcli.kinds.series.forecast import make_forecast
 
         return make_forecast(self.forecaster(self.panel(data)), horizon, samples, seed)
+
+
+def _backtest(forecaster: Forecaster, windows: Windows, origins: int | None, output: Path | None) -> Windows:
+    """The windows of the last origins, each forecast written where that is asked for."""
+    from lstmcli.kinds.series.backtest import last_origins, write_origins
+
+    chosen = windows if origins is None else last_origins(windows, origins)
+    if output is not None and len(chosen):
+        write_origins(output, forecaster, chosen)
+    return chosen

@@ -21,6 +21,8 @@ EVAL = (
     Option("--split", "val, test or train; default test"),
     Option("--protocol", "windows (every one of the split) or gift (GIFT-Eval's); default the config's"),
     Option("--by", "a row per step or per series"),
+    Option("--origins", "only the last so many of each series, a horizon apart", int, least=1),
+    Option("--output", "write every forecast at every origin as .csv or .parquet", Path, short="-o"),
 )
 GENERATE = (
     Option("--horizon", "steps to forecast; default as trained", int, least=1),
@@ -29,13 +31,29 @@ GENERATE = (
     Option("--seed", "for the same paths again", int),
     Option("--output", "write it as .csv or .parquet", Path, short="-o"),
     Option("--plot", "draw it (.png, .pdf or .svg)", Path),
+    Option("--series", "only this one is drawn"),
 )
 REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "steps of windows to look inside with", int, 50_000, least=2),
 )
+INIT = (
+    Option("--horizon", "steps to forecast; default by the unit", int, least=1),
+    Option("--minutes", "what training may take; default by size", float, least=0.05),
+)
+TABLES = (".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FEW = 3
 """Pictures in the terminal."""
+
+
+def is_table(file: Path) -> bool:
+    """By its name; a packed table (.csv.gz) is a table, and its reader says what to do with it."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and (
+        suffixes[-1] in TABLES
+        or (suffixes[-1] in PACKED and suffixes[-2:-1] != [] and suffixes[-2] in TABLES)
+    )
 
 
 def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated:
@@ -47,7 +65,15 @@ def evaluate(run: SeriesRun, chosen: Chosen, on_progress: Progress) -> Evaluated
         raise UsageError(f"no protocol {protocol!r}", "there are windows and gift")
     if protocol == "gift" and (data or chosen["by"] or split != "test"):
         raise UsageError("--protocol gift scores the run's own test split: no --data, --by or other --split")
-    return Evaluated(str(data or split), run.evaluate(data, split, chosen["by"], on_progress, protocol))
+    origins, output = chosen["origins"], chosen["output"]
+    if protocol == "gift" and (origins or output):
+        raise UsageError("--protocol gift has origins of its own: no --origins or --output")
+    if output is not None:
+        from lstmcli.core.tables import check_file
+
+        check_file(output)
+    found = run.evaluate(data, split, chosen["by"], on_progress, protocol, origins, output)
+    return Evaluated(str(data or split), found)
 
 
 def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
@@ -59,11 +85,13 @@ def write(run: SeriesRun, chosen: Chosen, as_json: bool) -> dict[str, Any]:
     output, plot = chosen["output"], chosen["plot"]
     if output is not None:
         check_file(output)
+    if chosen["series"] is not None and plot is None:
+        raise UsageError("--series says which one --plot draws", "give --plot FILE.png, too")
     made = run.forecast(chosen["horizon"], chosen["input"], chosen["samples"], chosen["seed"] or 0)
     if output is not None:
         made.write(output)
     if plot is not None:
-        plot_forecasts(plot, made.panels())
+        plot_forecasts(plot, made.panels(series=chosen["series"]))
     if as_json:
         return _document(run, made)
     if output is None and plot is None and not sys.stdout.isatty():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.text.trained import Run
     from lstmcli.run.directory import RunDir
     from lstmcli.run.distributed import Ranks
+    from lstmcli.run.inherit import Meanings
 
 
 class TextKind(Kind["TextConfig"]):
@@ -46,6 +47,7 @@ class TextKind(Kind["TextConfig"]):
         "eval": verbs.EVAL,
         "generate": verbs.GENERATE,
         "report": verbs.REPORT,
+        "init": verbs.INIT,
         "inspect gates": verbs.GATES,
         "inspect units": verbs.UNITS,
     }
@@ -72,11 +74,28 @@ class TextKind(Kind["TextConfig"]):
 
         return Run(directory, config, checkpoint)
 
+    def meanings(self, config: TextConfig, files: Mapping[str, str]) -> Meanings:
+        from lstmcli.core.files import decode_json
+        from lstmcli.kinds.text.meanings import symbol_axis
+        from lstmcli.kinds.text.vocabulary import Vocabulary
+
+        document = decode_json(files.get("vocab.json", "").encode(), Path("vocab.json"))
+        symbols = Vocabulary.from_json(document)
+        rows = symbol_axis(symbols, "fresh")
+        return {
+            "embedding.weight": (symbol_axis(symbols, "mean"), None),
+            "head.weight": (rows, None),
+            "head.bias": (rows,),
+        }
+
     def evaluate(self, run: Run, chosen: Chosen, on_progress: Progress) -> Evaluated:
         return verbs.evaluate(run, chosen, on_progress)
 
     def write(self, run: Run, chosen: Chosen, as_json: bool) -> dict[str, Any]:
         return verbs.write(run, chosen, as_json)
+
+    def export(self, run: Run, path: Path) -> dict[str, Any]:
+        return run.export(path)
 
     def measure(self, what: str, run: Any, asked: Asked) -> Measurement:
         from lstmcli.kinds.text.measure import both_protocols, gradients_by_lag
@@ -92,6 +111,14 @@ class TextKind(Kind["TextConfig"]):
             return Measurement()
         found = gradients_by_lag(task.model, task.data.val, asked.lag)
         return Measurement(*({f"start_{k}": v for k, v in part.items()} for part in vars(found).values()))
+
+    def takes(self, file: Path) -> int:
+        return 1
+
+    def propose(self, file: Path, chosen: Chosen) -> str:
+        from lstmcli.kinds.text.propose import propose_text
+
+        return propose_text(file, chosen["minutes"])
 
     def products(self, run: Run) -> Products:
         return verbs.products(run)

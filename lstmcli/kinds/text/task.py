@@ -121,6 +121,10 @@ class TextTask:
     def loss_values(self, loss: float) -> dict[str, float]:
         return {"train/loss": loss, "train/bpc": loss / LN2}
 
+    def judged(self) -> str:
+        most, symbols = self.config.evaluation.max_tokens, 0 if self.data.val is None else len(self.data.val)
+        return f"the first {most:,} of {symbols:,} symbols" if most is not None and most < symbols else ""
+
     def evaluate(self, stop: Callable[[], bool]) -> Score | None:
         settings = self.config.evaluation
         if self.data.val is None:

@@ -131,6 +131,12 @@ class Run(TrainedRun):
         ids = [self.vocabulary.encode(line) for line in lines]
         return score_lines(self.model, self.vocabulary, ids, self._hardware())
 
+    def export(self, path: str | Path) -> dict[str, Any]:
+        """The model as a file that runs without this package, `.onnx` or `.pt2`; see `lstm export`."""
+        from lstmcli.kinds.text.export import export
+
+        return export(self, Path(path))
+
     def _hardware(self) -> Hardware:
         from lstmcli.engine.hardware import choose_hardware
 

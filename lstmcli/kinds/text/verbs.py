@@ -52,6 +52,7 @@ REPORT = (
     Option("--inside/--no-inside", "look at gates and gradients for it", bool, True),
     Option("--tokens", "symbols to look inside with", int, 50_000, least=2),
 )
+INIT = (Option("--minutes", "what training may take; default by size", float, least=0.05),)
 GATES = (Option("--characters", "characters to show beside the marks", int, 8, least=0),)
 UNITS = (
     Option("--length", "symbols to colour by the unit's state", int, 500, least=1),

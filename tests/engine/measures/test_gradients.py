@@ -18,9 +18,10 @@ from lstmcli.engine.measures.gradients import half_life, lag_holding, share_with
 from lstmcli.kinds.series.inside import series_gradient_norms
 from lstmcli.kinds.series.model import SeriesModel, SeriesShape
 from lstmcli.kinds.series.normalise import Rows
+from lstmcli.kinds.series.settings import SeriesConfig
 from lstmcli.kinds.text.inside import gradient_norms
 from lstmcli.kinds.text.model import TextModel
-from lstmcli.kinds.text.settings import LanguageModel, TextConfig
+from lstmcli.kinds.text.settings import LanguageModel
 
 T, B, V, H = 12, 3, 7, 4  # T lags beyond lag 0; T + 2 symbols
 
@@ -297,7 +298,7 @@ def test_one_symbol_has_no_gradient():
 
 
 def forecaster(decoder, context=12, horizon=4):
-    config = TextConfig.model_validate(
+    config = SeriesConfig.model_validate(
         {
             "data": {"kind": "series", "path": "x.csv", "context_length": context, "horizon": horizon},
             "model": {"hidden_size": 5, "num_layers": 2},

@@ -16,7 +16,7 @@ from lstmcli.engine.measures.jacobian import (
     state_size,
     step_jacobian,
 )
-from lstmcli.engine.measures.unrolled import flatten, stack_step
+from lstmcli.engine.measures.unrolled import flatten
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.settings import LanguageModel
 
@@ -60,7 +60,7 @@ def by_rows(model, x, state):
     for stream in range(len(x)):
         old = tuple(tuple(s[stream : stream + 1].clone().requires_grad_() for s in layer) for layer in state)
         with torch.enable_grad():
-            new = torch.cat(flatten(stack_step(model.layers, x[stream : stream + 1], old)[1]), dim=1)[0]
+            new = torch.cat(flatten(model.layers.step(x[stream : stream + 1], old)[1]), dim=1)[0]
         for row, value in enumerate(new):
             gradients = torch.autograd.grad(value, flatten(old), retain_graph=True, allow_unused=True)
             pairs = zip(gradients, flatten(old), strict=True)

@@ -115,7 +115,7 @@ def test_the_poorest_leave_by_weight_and_then_by_loss():
     course = Course.of(8)
     course.losses = [0.5, 0.1, 0.9, 0.2, 0.3, 0.4, 0.6, None]
     course.step = 10
-    course.thin_out(0.2, [0.0] * 8)
+    course.thin_out(0.1, [0.0] * 8)
     assert course.alive == list(range(8))  # all had too few steps to tell
     course.thin_out(0.6, [0.0, 0.0, 0.7, 0.0, 0.0, 0.0, 0.3, 0.0])
     assert course.alive == [1, 2, 3, 6]

@@ -243,7 +243,9 @@ def test_box_cox_of_nothing_to_go_by_changes_nothing(values):
 def test_box_cox_is_undone_at_its_bounds(exponent):
     """A forecast below what any value transforms to is 0, or without bound where the exponent is below 0."""
     one = np.ones((1, 1))
-    scaler = Scaler("box-cox", np.array([exponent]), 0 * one, one, one, one > 0)
+    scaler = Scaler(
+        "box-cox", np.array([exponent]), 0 * one, one, one, one > 0, -np.inf * one[0], np.inf * one[0]
+    )
     found = scaler.restore(np.array([-50.0, 0.0, 1.0]).reshape(1, 3, 1), np.array([0])).ravel()
     assert found[1] == 1.0 and not np.isnan(found).any() and found[0] >= 0.0
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lstmcli.core.errors import DataError
+from lstmcli.kinds.series.backtest import last_origins
 from lstmcli.kinds.series.permutation import permuted
 from lstmcli.kinds.series.table.grid import TimeGrid
 from lstmcli.kinds.series.table.panel import Panel, SeriesData
@@ -162,3 +163,25 @@ def test_a_batch_larger_than_an_epoch():
     batches = SeriesBatches(windows, 10, seed=1)
     assert len(windows) == 3 and batches.steps_per_epoch == 1
     assert np.bincount(batches.indices(0)[:9]).tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_last_origins(count, stride):
+    """A horizon apart from the last one back, of what each series has."""
+    data = data_of([40, 30, 12, 5], [20, 20, 8, 5], [20, 20, 8, 5], [40, 30, 12, 5])
+    windows = Windows(data.panel, data.val_end, data.test_end, 4, 3, stride)
+    chosen = last_origins(windows, count)
+    for s in range(4):
+        before = [int(o) for k, o in zip(*windows.locate(np.arange(len(windows))), strict=True) if k == s]
+        found = [int(o) for k, o in zip(*chosen.locate(np.arange(len(chosen))), strict=True) if k == s]
+        if not before:
+            assert not found
+            continue
+        wanted = [
+            before[-1] - chosen.stride * k
+            for k in range(count)
+            if before[-1] - chosen.stride * k >= before[0]
+        ]
+        assert found == wanted[::-1]
+    assert chosen.stride == 3  # the longest has room for five

@@ -26,6 +26,8 @@ from lstmcli.kinds.series.table.times import read_times
 if TYPE_CHECKING:
     import polars as pl
 
+    from lstmcli.kinds.series.settings import SeriesTable
+
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 
@@ -75,24 +77,32 @@ def stack(
     frequency: str | None,
     test_row: int,
     month_day: int | None = None,
-    dayfirst: bool | None = None,
+    reading: SeriesTable | None = None,
 ) -> Stack:
     """``test_row``: the first row of the frame that is of the test table (the number of rows: none).
-    ``month_day``: that of a trained run, kept if the times allow it."""
+    ``month_day``: that of a trained run, kept if the times allow it. ``reading``: the settings of times."""
     step = parse_frequency(frequency) if frequency else None
     counted = step is not None and step.kind == "integers"
     raw, integers = read_times(
         table,
         roles.time,
         months=step is not None and step.kind == "months",
-        dayfirst=dayfirst,
+        dayfirst=reading.dayfirst if reading else None,
         counted=counted,
+        form=reading.time_format if reading else None,
     )
     _check_kind(step, integers, roles)
     codes, names = _codes(table, roles.group)
     order = _order(codes, raw)
     if order is not None:
         raw, codes = raw[order], codes[order]
+    if reading is not None and reading.duplicates != "error" and _repeated(raw, codes).any():
+        if test_row < len(raw):
+            raise DataError(
+                f"data.duplicates {reading.duplicates} does not go with data.test_path", "join the rows first"
+            )
+        table, kept = _without_repeats(table, roles.targets, order, raw, codes, reading.duplicates)
+        raw, codes, order, test_row = raw[kept], codes[kept], None, len(kept)
     at = _Rows(table, order)
     _check_duplicates(raw, codes, names, at)
     grid = _grid(raw, codes, integers, step, month_day, at)
@@ -181,8 +191,38 @@ def _order(codes: Int, raw: Int) -> Int | None:
     return result
 
 
+def _repeated(raw: Int, codes: Int) -> npt.NDArray[np.bool_]:
+    """(rows - 1,): which sorted rows have the time and the series of the next one."""
+    found: npt.NDArray[np.bool_] = (np.diff(raw) == 0) & (np.diff(codes) == 0)
+    return found
+
+
+def _without_repeats(
+    table: Table, targets: list[str], order: Int | None, raw: Int, codes: Int, how: str
+) -> tuple[Table, Int]:
+    """The rows in order, one of each time and series (the last, its targets joined), and which they are."""
+    import polars as pl
+
+    repeated = _repeated(raw, codes)
+    numbers = np.concatenate([[0], np.cumsum(~repeated)])
+    kept = np.flatnonzero(np.append(~repeated, True))
+    sorted_rows = np.arange(len(raw)) if order is None else order
+    frame = table.frame[sorted_rows[kept]]
+    if how != "last":
+        column = pl.col(targets)
+        observed = column.count() > 0
+        joined = pl.when(observed).then(column.mean() if how == "mean" else column.sum())
+        every = table.frame.select(targets)[sorted_rows].with_columns(pl.Series("", numbers))
+        frame = frame.with_columns(every.group_by("", maintain_order=True).agg(joined).select(targets))
+    notice(
+        f"{int(repeated.sum()):,} rows have the time and the series of another: joined "
+        f"(data.duplicates: {how})"
+    )
+    return Table(frame, table.rows[sorted_rows[kept]], table.files[sorted_rows[kept]], table.paths), kept
+
+
 def _check_duplicates(raw: Int, codes: Int, names: list[str], at: _Rows) -> None:
-    twice = (np.diff(raw) == 0) & (np.diff(codes) == 0)
+    twice = _repeated(raw, codes)
     if not twice.any():
         return
     row = int(twice.argmax())
@@ -190,7 +230,8 @@ def _check_duplicates(raw: Int, codes: Int, names: list[str], at: _Rows) -> None
     of = f" of series {name!r}" if name else ""
     raise DataError(
         f"{at.place(row + 1)}: the same time as {at.place(row)}{of} ({int(twice.sum()):,} such rows)",
-        "keep one row per time, or name the column that tells the series apart in data.group",
+        "keep one row per time, name the column that tells the series apart in data.group, or join them by "
+        "data.duplicates: mean, sum or last",
     )
 
 

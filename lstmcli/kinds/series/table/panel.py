@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 Int = npt.NDArray[np.int64]
 FORMAT = 1
 READING = ("layout", "time", "target", "group", "frequency", "season", "known", "past", "static", "missing")
-DIALECT = ("dayfirst", "encoding", "header", "decimal", "thousands", "calibration_length")
+DIALECT = (
+    "dayfirst",
+    "encoding",
+    "header",
+    "decimal",
+    "thousands",
+    "calibration_length",
+    "time_format",
+    "duplicates",
+)
 """Settings of reading that count only where they are given, so that older runs know their data."""
 SPLITTING = ("splits", "val_length", "test_length")
 
@@ -145,7 +154,7 @@ def read_series(settings: SeriesTable, path: Path, meta: dict[str, Any]) -> Pane
     if roles.layout == "rows":
         stacked = stack_rows(table, roles, frequency)
     else:
-        stacked = stack(table, roles, frequency, len(table.frame), meta["month_day"], settings.dayfirst)
+        stacked = stack(table, roles, frequency, len(table.frame), meta["month_day"], reading=settings)
     stacked, _ = _with_values(stacked, roles, path)
     _tell_new(stacked.names, meta["names"])
     return _panel(stacked, meta)
@@ -250,7 +259,7 @@ def _stacked(
         rows = len(table.frame)
         if tests:
             table = table.joined(_joined(tests, scans[count:], roles, settings))
-        return stack(table, roles, settings.frequency, rows, dayfirst=settings.dayfirst)
+        return stack(table, roles, settings.frequency, rows, reading=settings)
     stacked = stack_rows(table, roles, settings.frequency)
     if not tests:
         return stacked
@@ -347,5 +356,5 @@ def _fingerprint(settings: SeriesTable, files: list[Path], scans: list[Scan]) ->
         "test": checksums[len(files) :],
     }
     facts |= {name: getattr(settings, name) for name in (*READING, *SPLITTING)}
-    facts |= {name: value for name in DIALECT if (value := getattr(settings, name)) is not None}
+    facts |= {name: value for name in DIALECT if (value := getattr(settings, name)) not in (None, "error")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -25,22 +25,32 @@ NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y-%m")
 OFFSET = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 LATEST = 250_000_000_000_000_000  # microseconds from 1970 to the year 9892
 DAY = 86_400_000_000
+EXCEL = 25_569
+"""Days from spreadsheets' beginning, 1899-12-30, to 1970."""
 HINT = "write times as 2016-07-01, 2016-07-01 05:00:00 or 2016-07-01T05:00:00Z (year first), or whole numbers"
 
 
 def read_times(
-    table: Table, columns: list[str], months: bool, dayfirst: bool | None = None, counted: bool = False
+    table: Table,
+    columns: list[str],
+    months: bool,
+    dayfirst: bool | None = None,
+    counted: bool = False,
+    form: str | None = None,
 ) -> tuple[Int, bool]:
     """Microseconds since 1970, or whole numbers (then True), of each row.
 
     ``months``: the frequency is of months or years, so whole numbers are years (2016) or months
     (201607). ``counted``: it is of whole numbers, which then are no times.
-    ``dayfirst``: as `data.dayfirst`. DataError: a time that is missing or not clear, with its row.
+    ``dayfirst``, ``form``: as `data.dayfirst` and `data.time_format`. DataError: a time that is missing or
+    not clear, with its row.
     """
     for name in columns:
         if (nulls := table.frame[name].is_null()).any():
             row = int(nulls.arg_max() or 0)
             raise DataError(f"{table.place(row)}: no time in column {name}", "fill it in or delete the row")
+    if len(columns) == 1 and form is not None:
+        return _as_stated(table, columns[0], form), False
     if len(columns) == 1:
         return column_times(table, columns[0], months, dayfirst, counted)
     if (parts := _parts(columns)) is not None:
@@ -62,6 +72,9 @@ def column_times(
     if column.dtype.is_temporal() and column.dtype != pl.Time and column.dtype != pl.Duration:
         return _stored(column, table, name), False
     numbers = whole_numbers(column)
+    if numbers is None and (years := decimal_years(column)) is not None:
+        notice(f"{table.paths[0]}: column {name} is read as times: decimal years, as 1949.083 for 1949-02")
+        return years, False
     if numbers is None:
         return _text_times(column.cast(pl.String), table, name, dayfirst), False
     if months and bool(((numbers >= 1000) & (numbers <= 9999)).all()):
@@ -81,16 +94,73 @@ def column_times(
     return times, False
 
 
+def _as_stated(table: Table, name: str, form: str) -> Int:
+    """Times in the form that `data.time_format` states."""
+    import polars as pl
+
+    texts = table.frame[name].cast(pl.String).str.strip_chars()
+    if form == "excel":
+        days = texts.cast(pl.Float64, strict=False)
+        found = ((days - EXCEL) * 86_400).round(0).cast(pl.Int64) * 1_000_000
+    else:
+        try:
+            found = texts.str.to_datetime(form, strict=False, time_unit="us").to_physical().cast(pl.Int64)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"data.time_format {form!r}: {error}", "use the codes of strftime") from None
+    if found.null_count():
+        row = int(found.is_null().arg_max() or 0)
+        raise DataError(
+            f"{table.place(row)}: column {name}: {texts[row]!r} is not written as data.time_format "
+            f"{form!r} says", "correct it there, or data.time_format",
+        )  # fmt: skip
+    return np.asarray(found.to_numpy(), dtype=np.int64)
+
+
+def decimal_years(column: pl.Series) -> Int | None:
+    """Microseconds since 1970 of 1949.0, 1949.083, ...: years and twelfths or quarters of them, rounded in
+    any way; None: they are not."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        if not column.head(1).str.contains(r"^\s*\d{4}\.\d+\s*$").any():
+            return None
+        column = column.str.strip_chars().cast(pl.Float64, strict=False)
+    if not column.dtype.is_float() or column.null_count() or len(column) < 3:
+        return None
+    values = column.to_numpy()
+    months = np.round(values * 12.0)
+    near = bool((np.abs(values * 12.0 - months) < 0.13).all()) and bool(
+        ((values > 1500) & (values < 2200)).all()
+    )
+    steps = np.unique(np.diff(np.sort(np.unique(months))))
+    if not near or not len(steps) or int(steps[0]) not in (1, 3, 4, 6):
+        return None
+    whole = months.astype(np.int64)
+    return _from_parts([whole // 12, whole % 12 + 1])
+
+
 def _coded(numbers: Int) -> tuple[Int, str] | None:
     """Microseconds since 1970 of numbers that can hardly be counts, and in words what they are; None: counts.
 
     Months and hours are so only where all numbers are, and some year ends among them; seconds where all
     are from 1990 to 2100.
     """
-    if bool(((numbers >= 180_001) & (numbers <= 220_012)).all()):
+    if bool(((numbers >= 180_001) & (numbers <= 220_053)).all()):
         parts = [numbers // 100, numbers % 100]
         several = len(np.unique(parts[0])) > 1
-        return (_from_parts(parts), "months, as 202012") if several and _first_wrong(parts) is None else None
+        if several and _first_wrong(parts) is None:
+            return _from_parts(parts), "months, as 202012"
+        weeks = numbers % 100
+        if several and bool(((weeks >= 1) & (weeks <= 53)).all()):
+            days, off = _weeks(parts[0], weeks, np.ones_like(weeks))
+            return None if off.any() else (days * DAY, "ISO weeks, as 202053 (its Monday)")
+        return None
+    if bool(((numbers >= 1_800_001) & (numbers <= 2_200_366)).all()):
+        year, day = numbers // 1000, numbers % 1000
+        first, _ = _days(year, np.ones_like(year), np.ones_like(year))
+        following, _ = _days(year + 1, np.ones_like(year), np.ones_like(year))
+        if bool(((day >= 1) & (first + day - 1 < following)).all()) and len(np.unique(day)) > 2:
+            return (first + day - 1) * DAY, "days of the year, as 2020366"
     if bool(((numbers >= 1_800_010_100) & (numbers <= 2_200_123_123)).all()):
         parts = [numbers // 1_000_000, numbers // 10_000 % 100, numbers // 100 % 100, numbers % 100]
         if _first_wrong(parts) is None:

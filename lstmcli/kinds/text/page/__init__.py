@@ -1,0 +1,1 @@
+"""A text model as a web page that runs it alone: one file, no network."""
