@@ -57,12 +57,16 @@ class TrainState:
         found = {f"model.{k}": v for k, v in _own_tensors(self.model).items()}
         if self.average is not None:
             found = {k.replace("model.", "raw.", 1): v for k, v in found.items()}
-            values = _own_tensors(self.model) | self.average.values
-            found |= {f"model.{k}": v for k, v in values.items()}
+            found |= {f"model.{k}": v for k, v in self._offered().items()}
         found |= _optimizer_tensors(self.optimizer)
         for number, layer in enumerate(self.carried if carried is None else carried):
             found |= {f"carried.{number}.{k}": s for k, s in enumerate(layer)}
         return found
+
+    def _offered(self) -> dict[str, Tensor]:
+        """The model's tensors with averages for those that are averaged: what is learned."""
+        averages = {} if self.average is None else self.average.values
+        return _own_tensors(self.model) | averages
 
     def document(self) -> dict[str, Any]:
         best = {"step": self.progress.best_step, "loss": self.progress.best_loss}
@@ -80,10 +84,10 @@ class TrainState:
         carried states begin anew. RunError if they do not fit."""
         if self.average is not None:
             load_model(self.model, tensors, "raw.")
-            own = {f"model.{name}": value for name, value in self.average.values.items()}
+            own = {f"model.{name}": value for name, value in self._offered().items()}
             found = {name: value for name, value in tensors.items() if name.startswith("model.")}
             check_tensors(describe(own), describe(found))
-            values = {name.removeprefix("model."): value for name, value in found.items()}
+            values = {name: found[f"model.{name}"] for name in self.average.values}
             self.average.restore(values, document.get("average", {}))
         else:
             load_model(self.model, tensors)

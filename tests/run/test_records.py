@@ -10,9 +10,9 @@ import shutil
 import numpy as np
 import pytest
 import safetensors.numpy
-from lstmcli.kinds.text.decoders import has_numpy_decoder, numpy_tensors
 
 from lstmcli.core.errors import RunError
+from lstmcli.kinds.text.decoder import has_numpy_decoder, numpy_tensors
 from lstmcli.kinds.text.model import TextModel
 from lstmcli.kinds.text.settings import LanguageModel
 from lstmcli.run.records import RunRecord, check_document, checked

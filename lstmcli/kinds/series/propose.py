@@ -30,6 +30,8 @@ ENOUGH = 200
 """Windows of validation whose choice of weights leaves intervals honest."""
 FEW_DOUBLED = 0.2
 """So few rows that share their time with another are faults: of several series most rows do."""
+LEAST_ROWS = 20
+"""So many rows without times may be steps that are counted."""
 MOST_KEYS = 8
 """Of so many columns pairs are tried as the names of series."""
 TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "t", "index", "step", "week", "month", "year")
@@ -344,11 +346,20 @@ def _rows(path: Path, head: pl.DataFrame) -> _Parts:
     numbered = len(steps) >= 4 and all(text.isdigit() for text in numbers)
     numbered &= first_is_name or len(steps) > len(head)  # a column for each step, not a row
     if not numbered and not (first_is_name and len(steps) >= 8):
+        numeric = [name for name in numeric_columns(head) if not _counts(head[name])]
+        if numeric and len(head) >= LEAST_ROWS:
+            columns: dict[str, Any] = {
+                "layout": "wide",
+                "target": numeric[0] if len(numeric) == 1 else numeric,
+            }
+            left_out = [name for name in names if name not in numeric]
+            _tell_roles(columns, left_out, left_out)
+            return _Parts(columns, left_out)
         raise UsageError(
             f"{path}: no column of times was found, and the rows do not look like one series each",
             "write the config by hand and name the columns (`lstm validate --schema`)",
         )
-    columns: dict[str, Any] = {"layout": "rows"}
+    columns = {"layout": "rows"}
     for word, frequency in WORDS.items():
         if word in path.stem.lower():
             columns["frequency"] = frequency

@@ -33,7 +33,8 @@ class SeriesTable(Files):
     there is a `group`, else wide."""
     time: str | list[str] | None = None
     """The column of times (dates, timestamps or whole numbers), or several that make a time,
-    such as [year, month, day, hour]. Timestamps with an offset are read as UTC."""
+    such as [year, month, day, hour]. Timestamps with an offset are read as UTC. null with layout wide: there
+    are none, and the rows are counted."""
     time_format: str | None = None
     """How the texts of `time` are written, in the codes of strftime, such as %d.%m.%y %H:%M; or excel (days
     since 1899-12-30). null: found from all of them."""

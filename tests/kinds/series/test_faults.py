@@ -102,7 +102,7 @@ def test_blanks_around_numbers_are_harmless(table):
         ({"target": "t"}, "data.time and data.target"),
         ({"layout": "long"}, "needs data.group"),
         ({"layout": "rows"}, "layout rows has no times"),
-        ({"time": None, "layout": "wide"}, "needs data.time"),
+        ({"time": None, "layout": "long", "group": "v"}, "needs data.time"),
         ({"frequency": "1x"}, "'1x' is no step"),
         ({"frequency": "1i"}, "are dates"),
         ({"frequency": "1d"}, "row 3: 2020-01-01T01:00:00.000000 is off the grid of 1d steps"),

@@ -95,3 +95,13 @@ def test_nothing_is_joined_where_nothing_is_there_twice(table):
     text = column(range(20))
     data = prepare_series(table(text, time="t", duplicates="sum"))
     assert data.panel.values[:, 0].tolist() == list(range(20))
+
+
+def test_a_table_without_times_is_counted(table, notices):
+    text = "a,b\n" + "".join(f"{k},{k % 3}\n" for k in range(30))
+    data = prepare_series(table(text, layout="wide"))
+    assert data.panel.targets == ["a", "b"] and data.panel.grid.frequency == "1i"
+    assert data.panel.grid.labels(np.arange(2)) == ["0", "1"] and len(data.panel.values) == 30
+    assert "the rows are counted" in "".join(notices)
+    with pytest.raises(DataError, match=r"data\.frequency 1d needs data\.time"):
+        prepare_series(table(text, layout="wide", frequency="1d"))

@@ -83,13 +83,17 @@ def stack(
     ``month_day``: that of a trained run, kept if the times allow it. ``reading``: the settings of times."""
     step = parse_frequency(frequency) if frequency else None
     counted = step is not None and step.kind == "integers"
-    raw, integers = read_times(
-        table,
-        roles.time,
-        months=step is not None and step.kind == "months",
-        dayfirst=reading.dayfirst if reading else None,
-        counted=counted,
-        form=reading.time_format if reading else None,
+    raw, integers = (
+        _counted(table)
+        if not roles.time
+        else read_times(
+            table,
+            roles.time,
+            months=step is not None and step.kind == "months",
+            dayfirst=reading.dayfirst if reading else None,
+            counted=counted,
+            form=reading.time_format if reading else None,
+        )
     )
     _check_kind(step, integers, roles)
     codes, names = _codes(table, roles.group)
@@ -115,6 +119,12 @@ def stack(
             "correct the time, or set data.frequency to a step that all times share",
         )
     return _filled(table, roles, order, codes, ticks, names, grid, test_row, at)
+
+
+def _counted(table: Table) -> tuple[Int, bool]:
+    """The numbers of the rows in place of times."""
+    notice(f"{table.paths[0]}: no column of times (data.time): the rows are counted, in their order")
+    return np.arange(len(table.frame), dtype=np.int64), True
 
 
 class _Rows:

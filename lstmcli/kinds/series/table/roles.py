@@ -100,8 +100,18 @@ def _check_layout(layout: str, time: list[str], group: list[str], settings: Seri
             "data.known and data.past need a value per step, which layout rows has no place for",
             "use layout long: one row per time and series",
         )
-    if layout != "rows" and not time:
-        raise DataError(f"layout {layout} needs data.time", "name the column of times")
+    if layout == "long" and not time:
+        raise DataError("layout long needs data.time", "name the column of times")
+    if (
+        layout == "wide"
+        and not time
+        and settings.frequency is not None
+        and not settings.frequency.endswith("i")
+    ):
+        raise DataError(
+            f"data.frequency {settings.frequency} needs data.time",
+            "name the column of times; without one the rows are counted (frequency 1i)",
+        )
     if layout == "long" and not group:
         raise DataError("layout long needs data.group", "name the column that tells the series apart")
     if layout == "wide" and group:
