@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -54,6 +55,40 @@ def run(trained_lab):
 def test_a_run_says_what_it_is(run):
     assert (run.directory.name, run.step, run.config.model.hidden_size) == ("good", 150, 32)
     assert run.vocabulary.size == 21
+
+
+def test_a_run_is_shown_in_a_line(run):
+    assert repr(run) == "<Run good at step_00000150: text, 2 x 32 lstm>"
+
+
+def test_a_frame_is_forecast_as_its_file_is(lab, monkeypatch):
+    import polars as pl
+
+    days = [date(2024, 1, 1) + timedelta(t) for t in range(112)]
+    table = pl.DataFrame({"day": days, "sold": [float(t % 7) for t in range(112)]})
+    table.write_csv(lab.folder / "table.csv")
+    data = {"kind": "series", "path": "table.csv", "time": "day", "target": "sold", "frequency": "1d",
+            "context_length": 14, "horizon": 3, "val_length": 7, "test_length": 7}  # fmt: skip
+    lab.configure("series.yaml", data=data, train={"max_steps": 5})
+    assert (made := lab.lstm("train", "series.yaml", "--run", "s")).code == 0, made.err
+    monkeypatch.chdir(lab.folder)
+    run = lstmcli.load("s")
+    wanted = list(run.forecast(data=lab.folder / "table.csv").rows())
+    assert list(run.forecast(data=table).rows()) == wanted
+    frame = run.forecast(data=table).frame()
+    assert frame.columns[:5] == ["group", "target", "time", "step", "mean"] and len(frame) == len(wanted)
+    assert frame.row(0)[4] == wanted[0][4]
+
+    class Column(list):
+        tolist = list.copy
+
+    class LikePandas(dict):
+        columns = property(lambda self: list(self))
+
+    like = LikePandas({name: Column(table[name].to_list()) for name in table.columns})
+    assert list(run.forecast(data=like).rows()) == wanted
+    with pytest.raises(UsageError, match="no table"):
+        run.forecast(data=3)
 
 
 def test_generating_as_the_command_does(run, trained_lab):

@@ -16,7 +16,7 @@ from lstmcli.run.kind import kind_of
 from lstmcli.run.records import config_of, read_listed_json, read_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRun:
     """A run at a checkpoint. What is not used is not read."""
 
@@ -25,6 +25,14 @@ class TrainedRun:
     directory: RunDir
     config: Config
     checkpoint: Path
+
+    def __repr__(self) -> str:
+        """One line: the run, its checkpoint, what it learned and with which layers."""
+        model = self.config.model
+        units = "-".join(map(str, dict.fromkeys(model.sizes)))
+        layers = f"{len(model.sizes)} x {units} {model.cell}"
+        name = type(self).__name__
+        return f"<{name} {self.directory.name} at {self.checkpoint.name}: {self.config.learned}, {layers}>"
 
     @cached_property
     def _snapshot(self) -> Snapshot:

@@ -67,8 +67,10 @@ def update(
         add_noise(state.model.parameters(), config.train.gradient_noise, numbers.step)
     norm = clip(state, config.train.clip_norm)
     shown = loss if measured.shown is None else measured.shown * share
-    rows = (exchange or ranks.exchange)(float(loss.detach()), float(shown.detach()))
-    check_finite(state, [row[0] for row in rows], norm)
+    # The one moment of an update at which the program waits for the device.
+    own_loss, own_shown, whole_norm = torch.stack([loss.detach(), shown.detach(), norm.to(loss)]).tolist()
+    rows = (exchange or ranks.exchange)(own_loss, own_shown)
+    check_finite(state, [row[0] for row in rows], whole_norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
@@ -79,7 +81,7 @@ def update(
     numbers.tokens += measured.size
     numbers.loss_sum += mean
     numbers.loss_count += 1
-    numbers.learning_rate, numbers.gradient_norm = rate, float(norm)
+    numbers.learning_rate, numbers.gradient_norm = rate, whole_norm
     return mean
 
 
@@ -89,10 +91,10 @@ def clip(state: TrainState, limit: float | None) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
 
 
-def check_finite(state: TrainState, losses: list[float], norm: Tensor) -> None:
+def check_finite(state: TrainState, losses: list[float], norm: float) -> None:
     """DivergedError unless all is finite. Every rank sees the losses of all, so all of them stop here."""
     wrong = [rank for rank, loss in enumerate(losses) if not math.isfinite(loss)]
-    if not wrong and bool(torch.isfinite(norm)):
+    if not wrong and math.isfinite(norm):
         return
     step, kind = state.progress.step, "loss" if wrong else "gradient"
     where = f" of rank {wrong[0]}" if wrong and len(losses) > 1 else ""

@@ -116,17 +116,22 @@ def forgets(states: Sequence[str], gates: Mapping[str, Tensor], memory: Tensor) 
 def _norm(gradient: Tensor) -> Tensor:
     """(B, ...) -> (B,), float64: a norm of 1e-30 must not be 0 because its square is."""
     norm: Tensor = torch.linalg.vector_norm(gradient.detach().flatten(1).double(), dim=-1)
-    return norm.cpu()
+    return norm
+
+
+def _fetched(norms: Sequence[Tensor]) -> Tensor:
+    """Those of all steps at once: each by itself would be waited for."""
+    return torch.stack(list(norms)).cpu()
 
 
 def _by_layer(stack: Stack, exact: list[list[Tensor]], walks: list[_Walk]) -> list[LayerGradients]:
-    columns = iter([torch.stack(column) for column in zip(*exact, strict=True)])
+    columns = iter([_fetched(column) for column in zip(*exact, strict=True)])
     found = []
     for number, layer in enumerate(stack.layers):
         states = {name: next(columns) for name in layer.cell.state}
         walk = walks[number] if walks else None
-        chain = torch.stack(walk.chain) if walk else None
-        product = torch.stack(walk.forget_gates) if walk and walk.forgets else None
+        chain = _fetched(walk.chain) if walk else None
+        product = _fetched(walk.forget_gates) if walk and walk.forgets else None
         found.append(LayerGradients(layer.memory, states, chain, product))
     return found
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.sequence.synthetic.task import SyntheticTask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SequenceRun(TrainedRun):
     """What both have in common."""
 
@@ -51,7 +51,7 @@ class SequenceRun(TrainedRun):
         return model.eval()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SyntheticRun(SequenceRun):
     """A trained model of a task."""
 
@@ -88,7 +88,7 @@ class SyntheticRun(SequenceRun):
         return report_on_task(self.model, self.task, wanted, count, seed, split, on_progress)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The class of one sequence."""
 
@@ -97,7 +97,7 @@ class Prediction:
     probabilities: dict[str, float]  # by class
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassifierRun(SequenceRun):
     """A trained classifier with its classes."""
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from lstmcli.kinds.series.evaluate import forecast_panel, in_batches
 from lstmcli.kinds.series.forecaster import Floats, Forecaster, Places, Prediction
 from lstmcli.kinds.series.plot import ForecastPanel
 from lstmcli.kinds.series.table.panel import Panel
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LARGEST = 12
 """Panels of a picture."""
@@ -40,6 +43,12 @@ class Forecast:
         if self.samples is not None:
             names += [f"sample{k}" for k in range(1, len(self.samples) + 1)]
         return names
+
+    def frame(self) -> pl.DataFrame:
+        """`rows` as a frame of polars; `.to_pandas()` makes one of pandas of it."""
+        import polars as pl
+
+        return pl.DataFrame(list(self.rows()), schema=self.columns(), orient="row", infer_schema_length=None)
 
     def rows(self) -> Iterator[list[Any]]:
         """One row per series, channel and step, in long format."""

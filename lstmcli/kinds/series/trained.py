@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lstmcli.core.errors import DataError, RunError, UsageError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.series.windows import Windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeriesRun(TrainedRun):
     """A trained forecaster with the figures that it scales by."""
 
@@ -133,17 +134,23 @@ class SeriesRun(TrainedRun):
             notice("the data have changed since this run was trained")
         return data
 
-    def panel(self, path: str | Path | None = None) -> Panel:
-        """The series of a file, read as the run's table was; None: the run's own."""
-        if path is None:
+    def panel(self, table: str | Path | Any | None = None) -> Panel:
+        """The series of a file or of a frame of polars or pandas, read as the run's table was; None: the
+        run's own."""
+        if table is None:
             return self.data().panel
         from lstmcli.kinds.series.table.panel import read_series
 
-        return read_series(self.config.data, Path(path), self._document["meta"])
+        if isinstance(table, (str, Path)):
+            return read_series(self.config.data, Path(table), self._document["meta"])
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "frame.parquet")
+            _as_polars(table).write_parquet(path)
+            return read_series(self.config.data, path, self._document["meta"])
 
     def evaluate(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Any | None = None,
         split: str = "test",
         by: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
@@ -180,7 +187,7 @@ class SeriesRun(TrainedRun):
             windows = Windows(panel, first, lengths, context, horizon, stride)
             forecaster = self.forecaster(panel)
             windows = _backtest(forecaster, windows, origins, output)
-            return report_on_series(forecaster, windows, None, str(data), by, on_progress)
+            return report_on_series(forecaster, windows, None, _name(data), by, on_progress)
         if split not in ("train", "val", "test"):
             raise UsageError(f"no split {split!r}", "there are train, val and test")
         own = self.data()
@@ -200,9 +207,14 @@ class SeriesRun(TrainedRun):
         return split == "val" or self.config.train.refit is True
 
     def forecast(
-        self, horizon: int | None = None, data: str | Path | None = None, samples: int = 0, seed: int = 0
+        self,
+        horizon: int | None = None,
+        data: str | Path | Any | None = None,
+        samples: int = 0,
+        seed: int = 0,
     ) -> Forecast:
-        """What comes after the last step of each series of the run's table, or of another one."""
+        """What comes after the last step of each series of the run's table, or of another one: a file, or a
+        frame of polars or pandas with the same columns."""
         from lstmcli.kinds.series.forecast import make_forecast
 
         return make_forecast(self.forecaster(self.panel(data)), horizon, samples, seed)
@@ -216,3 +228,20 @@ def _backtest(forecaster: Forecaster, windows: Windows, origins: int | None, out
     if output is not None and len(chosen):
         write_origins(output, forecaster, chosen)
     return chosen
+
+
+def _as_polars(frame: Any) -> Any:
+    """A frame of pandas, column by column, or of polars, as it is. UsageError: it is neither."""
+    import polars as pl
+
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if not (hasattr(frame, "columns") and hasattr(frame, "__getitem__")):
+        raise UsageError(
+            f"data: a {type(frame).__name__} is no table", "give a path, or a frame of polars or pandas"
+        )
+    return pl.DataFrame({str(name): frame[name].tolist() for name in frame.columns})
+
+
+def _name(table: Any) -> str:
+    return str(table) if isinstance(table, (str, Path)) else "a frame"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lstmcli.kinds.text.settings import TextConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(TrainedRun):
     """A trained text model with its vocabulary."""
 

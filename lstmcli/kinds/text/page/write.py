@@ -36,7 +36,7 @@ def page(model: TextModel, about: dict[str, str], title: str) -> tuple[bytes, Te
         UsageError: the cell or an option is none that a page can run.
     """
     _check(model)
-    rounded = model.parameter_count() > EXACT
+    rounded = sum(value.numel() for value in _tensors(model).values()) > EXACT
     shown = copy.deepcopy(model)
     if rounded:
         for parameter in shown.parameters():
