@@ -146,11 +146,11 @@ class MoreState(List):
     ("name", "said"),
     [
         ("Raises", "ValueError: boo ({}:8)"),
-        ("Shape", "the new state 0 has shape [2, 2], not [2, 16]"),
-        ("Number", "the new state 0 must be a tensor, not float"),
+        ("Shape", "the new state 'hidden' has shape [3, 2], not [3, 16]"),
+        ("Number", "the new state 'hidden' must be a tensor, not float"),
         ("NoGates", "name its `gates`"),
         ("FewGates", "1 gate activations for 2 gates"),
-        ("Nan", "the new state 0 is NaN"),
+        ("Nan", "the new state 'hidden' is NaN"),
         ("Nothing", "NotImplementedError"),
         ("NoParameters", "StopIteration"),
         ("Product", "({}:46)"),
@@ -227,7 +227,7 @@ class Vector(Apart):
     ("name", "said"),
     [
         ("scan.py:Decay", None),
-        ("scan.py:Flat", "the coefficient a has shape [2, 24], not [3, 2, 24] (steps, batch, units)"),
+        ("scan.py:Flat", "the coefficient a has shape [3, 24], not [4, 3, 24] (steps, batch, units)"),
         ("scan.py:TwoStates", "a scan cell has one state"),
         ("apart.py:Apart", None),
         ("apart.py:Unknown", "`separate` names 'other', which is not among `gates`"),

@@ -59,7 +59,6 @@ ELSEWHERE = {
     "forget_bias": "how parameters begin",
     "chrono_steps": "how parameters begin",
     "recurrent_init": "how parameters begin",
-    "pooling": "how a class is told from outputs: tests/kinds/sequence/test_sequence_model.py",
 }
 
 

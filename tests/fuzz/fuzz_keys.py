@@ -154,6 +154,7 @@ def seeds() -> list[bytes]:
 def plans(data: bytes) -> None:
     """tune.json and the plan of an experiment."""
     from lstmcli.sweep import experiment, search
+    from lstmcli.sweep.space import from_json
 
     draw = random.Random(data)
     place = folder() / "plans"
@@ -161,7 +162,7 @@ def plans(data: bytes) -> None:
     base = {"data": {"path": "text.txt"}, "train": {"max_steps": 2}}
     config = parse_config(base, "seed")
     space = {"train.learning_rate": {"low": 0.1, "high": 1.0, "log": True}, "model.hidden_size": [8, 16]}
-    search.Plan("x", config, search.from_json(space), 1.0, 3, 1).save(place)
+    search.Plan("x", config, from_json(space), 1.0, 3, 1).save(place)
     path = place / "tune.json"
     path.write_text(json.dumps(altered(json.loads(path.read_text()), draw)))
     base = "base: {data: {path: text.txt}, train: {max_steps: 2}}"

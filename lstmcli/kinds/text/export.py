@@ -10,6 +10,7 @@ with the model before it gets its name.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -79,7 +80,7 @@ def export(run: Run, path: Path) -> dict[str, Any]:
     writers = {".onnx": _onnx, ".pt2": _pt2, ".html": _html}
     if path.suffix.lower() not in writers:
         raise UsageError(f"{path}: the ending says what is written", "there are .onnx, .pt2 and .html")
-    model = run.model.requires_grad_(False)
+    model = copy.deepcopy(run.model).requires_grad_(False)
     about = {
         "vocabulary": json.dumps(run.vocabulary.to_json()),
         "states": json.dumps(state_names(model)),
