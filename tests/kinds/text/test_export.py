@@ -195,3 +195,43 @@ def test_a_page_that_cannot_run_the_model_is_refused():
     for settings, why in (({"mixtures": 2}, "mixture"), ({"cell": "mingru"}, "scan cell")):
         with pytest.raises(UsageError, match=why):
             page(model_of(**settings), {"vocabulary": "{}"}, "title")
+
+
+BROWSER = """
+class Element {
+  constructor() { Object.assign(this, { children: [], style: {}, value: "", textContent: "" }); }
+  append(...more) { this.children.push(...more); }
+  replaceChildren(...all) { this.children = all; }
+  insertCell() { const cell = new Element(); this.children.push(cell); return cell; }
+}
+class Option {}
+const known = {}, requestAnimationFrame = (f) => setTimeout(f, 0);
+const document = {
+  getElementById: (id) => (known[id] ??= new Element()), createElement: () => new Element(),
+};
+const given = { layer: "1", part: "1", number: "3", length: "30", temperature: "0", prompt: "abc" };
+for (const [id, value] of Object.entries(given)) document.getElementById(id).value = value;
+"""
+"""As much of a browser as the page asks for."""
+
+
+def test_the_page_writes_colours_and_tells_what_comes_next():
+    model = model_of()
+    about = {"vocabulary": json.dumps({"level": "characters", "symbols": "abcdefghij"}), "cell": "c",
+             "run": "r", "step": "1"}  # fmt: skip
+    text = page(model, about, "title")[0].decode()
+    script = text.split('<script id="page">')[1].split("</script>")[0]
+    told = """
+    $("form").onsubmit({ preventDefault() {} });
+    setTimeout(() => {
+      const spans = $("text").children;
+      console.log(JSON.stringify({
+        text: spans.map((s) => s.textContent).join(""), colours: spans.map((s) => s.style.background),
+        next: $("next").children.length, gates: $("gates").children.length,
+      }));
+    }, 500);
+    """
+    shown = json.loads(in_node(text, BROWSER + script + told))
+    assert shown["text"].startswith("abc") and len(shown["text"]) == 33
+    assert all(colour.startswith("hsl(") for colour in shown["colours"])
+    assert (shown["next"], shown["gates"]) == (8, 2 * (4 + 2))
