@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-triton test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
+.PHONY: demo test gpu test-triton test-slow test-wheel test-lowest torture fuzz soak mutation lint env clean
 
 env: $(VENV)/.ready
 
@@ -33,6 +33,10 @@ TRITON := build/triton
 test-triton: env
 	[ -d $(TRITON) ] || $(BIN)/python -m pip install --quiet --no-deps --target $(TRITON) triton
 	PYTHONPATH=$(TRITON) $(BIN)/python -m pytest -n $(WORKERS) tests/engine/kernels/test_gpu.py
+
+# All that a card can tell, in eight minutes; `make gpu REHEARSE=1` tries the script without one.
+gpu: env
+	$(BIN)/python tests/gpu/measure.py $(if $(REHEARSE),--rehearse)
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

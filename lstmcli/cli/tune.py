@@ -118,6 +118,7 @@ def _prepare(
     if resume is not None:
         if words or space or run:
             raise UsageError("--resume goes on with a search as it began", "give it with a budget and --jobs")
+        resume = resume if resume.is_dir() else runs_folder() / resume
         plan = load_plan(resume)
         if trust:
             trust_folder(resume, plan.cells)

@@ -9,6 +9,9 @@ was made here is known by a signature in its manifest, made with a key that is t
     data.cache                        a folder in the current one, not hidden
     the folder where it began         is not looked into
 
+A search or an experiment is known by a signature over the whole of its plan; of a stranger's, the runs that
+are still to be made may reach no further.
+
 What the user says on the command line (`--data`, `data.path=...`) is the user's own.
 """
 
@@ -88,6 +91,34 @@ def check_reach(
     for key, problem in _beyond(stored.data, told):
         raise RunError(f"this run was not made here, and {key} {problem}", HINT)
     return None
+
+
+def signed_plan(plan: dict[str, Any]) -> dict[str, Any]:
+    """The document of a search or an experiment that this user begins, signed as a whole."""
+    try:
+        return plan | {SIGNED: [_plan_signature(_key(make=True), plan)]}
+    except (OSError, RuntimeError) as error:
+        notice(f"that this is yours could not be noted ({error}): to go on may need --trust")
+        return plan
+
+
+def is_own_plan(plan: dict[str, Any]) -> bool:
+    """Whether this user began the search or experiment of this document, and nobody has changed it since."""
+    with suppress(OSError, RuntimeError):
+        return plan.get(SIGNED) == [_plan_signature(_key(), plan)]
+    return False
+
+
+def check_reach_of_trial(config: Config) -> None:
+    """RunError: the config of a new run that a stranger's plan asks for reaches beyond what it may."""
+    for key, problem in _beyond(config.data, config.data):
+        hint = "read its plan; if you trust whoever made it, say --trust"
+        raise RunError(f"what this goes on with was not begun here, and {key} {problem}", hint)
+
+
+def _plan_signature(key: bytes, plan: dict[str, Any]) -> str:
+    said = json.dumps({name: value for name, value in plan.items() if name != SIGNED}, sort_keys=True)
+    return hmac.new(key, said.encode(), hashlib.sha256).hexdigest()
 
 
 def _beyond(stored: Any, told: Any) -> Iterator[tuple[str, str]]:

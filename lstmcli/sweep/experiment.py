@@ -22,6 +22,7 @@ from lstmcli.config.yaml_reader import Path as Key
 from lstmcli.config.yaml_reader import Place, Reading, read_file
 from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.core.files import read_json, write_json_atomic
+from lstmcli.run.foreign import signed_plan
 from lstmcli.run.kind import Asked, kind_of
 from lstmcli.run.records import checked
 from lstmcli.sweep.pool import Pool, Record, Report, Trial, make_trials, record_of
@@ -173,7 +174,7 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         document = vars(self) | {"experiment": self.experiment.model_dump(), "words": list(self.words)}
-        write_json_atomic(folder / RECORD, document)
+        write_json_atomic(folder / RECORD, signed_plan(document))
 
 
 def make_plan(
@@ -206,6 +207,7 @@ class _Record(BaseModel):
     experiment: dict[str, Any]
     words: list[str]
     quick: bool
+    made_here: list[str] = []
 
 
 def load_plan(folder: Path) -> Plan:

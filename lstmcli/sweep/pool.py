@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from lstmcli.config.schema import Config
 from lstmcli.core.errors import ResourceError, RunError, UsageError
 from lstmcli.core.files import name_problem, read_json
 from lstmcli.core.locking import hold
+from lstmcli.run.foreign import check_reach_of_trial, is_own_plan
 from lstmcli.run.kind import Asked
 from lstmcli.run.own_cell import check_original, note_original
 from lstmcli.run.signals import StopSignals
@@ -162,6 +164,15 @@ class _Worker:
             to.write(trial.encode(trusted))
             to.flush()
 
+    @property
+    def killed(self) -> str | None:
+        """That a signal has ended it, which its last words cannot say."""
+        code = self.process.returncode
+        if code is None or code >= 0:
+            return None
+        memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
+        return f"error: its process was ended by {signal.Signals(-code).name}{memory}"
+
     def end(self, patience: float) -> None:
         """Wait until what it makes is saved; end it if that takes too long. It lives by its pipe."""
         if self.trial is not None:
@@ -211,13 +222,11 @@ class Pool:
             worker: _Worker = key.data
             alive, trial = worker.told.readline() != b"", worker.trial
             worker.trial = None
-            if trial is not None:
-                record = record_of(self._folder, trial)
-                over.append(
-                    (trial, record or unfinished(trial, "failed", last_words(self._folder, trial.name)))
-                )
             if not alive:
                 self._let_go(worker, PATIENCE)
+            if trial is not None:
+                said = worker.killed or last_words(self._folder, trial.name)
+                over.append((trial, record_of(self._folder, trial) or unfinished(trial, "failed", said)))
         return over
 
     def end(self, trial: Trial) -> None:
@@ -268,14 +277,17 @@ def make_trials(
 
     Raises:
         Interrupted, Terminated: asked to stop; every trial has saved what it had.
-        RunError: a trial would run code that came with the folder and is not trusted.
+        RunError: a trial would run code or reach for data that its folder names, and that are not trusted.
         ResourceError: another process works on the folder.
     """
     with hold(folder), StopSignals() as stop:
+        own = is_allowed(folder) or any(map(is_own_plan, _plans(folder)))
         try:
             while True:
                 while len(pool.running) < jobs and (trial := propose()) is not None:
-                    _give(folder, pool, trial)
+                    if not (folder / trial.name / "manifest.json").exists():
+                        _check_new(folder, trial, own)
+                    pool.give(trial, is_allowed(folder))
                 if not pool.running:
                     return
                 for trial, record in pool.wait(POLL):
@@ -292,11 +304,18 @@ def make_trials(
             pool.close()
 
 
-def _give(folder: Path, pool: Pool, trial: Trial) -> None:
+def _plans(folder: Path) -> Iterator[Record]:
+    """The documents of a folder that may say what it is."""
+    for name in ("experiment.json", "tune.json"):
+        with suppress(RunError):
+            yield read_json(folder / name)
+
+
+def _check_new(folder: Path, trial: Trial, own: bool) -> None:
     """A run that is there asks for trust in what it holds when it goes on; a new one asks here."""
-    if not (folder / trial.name / "manifest.json").exists():
-        check_original(trial.config.model.cell, folder)
-    pool.give(trial, is_allowed(folder))
+    check_original(trial.config.model.cell, folder)
+    if not own:
+        check_reach_of_trial(trial.config)
 
 
 def trust_folder(folder: Path, cells: Iterable[str]) -> None:

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
 
 from lstmcli.config.load import dump_config, load_config, parse_config
 from lstmcli.config.schema import Config
@@ -34,6 +33,7 @@ from lstmcli.core.errors import ConfigError, RunError, UsageError
 from lstmcli.core.files import read_json, write_atomic, write_json_atomic
 from lstmcli.core.pictures import PALETTE, new_figure, picture_style
 from lstmcli.core.tables import Table
+from lstmcli.run.foreign import SIGNED, signed_plan
 from lstmcli.run.kind import kind_of
 from lstmcli.run.records import checked
 from lstmcli.run.telemetry.metrics import read_metrics
@@ -73,7 +73,7 @@ def load_optuna() -> Any:
     return optuna
 
 
-@validated(frozen=True, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+@dataclass(frozen=True)
 class Plan:
     """A search as it was asked for."""
 
@@ -92,7 +92,7 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         document = {**vars(self), "config": self.config.model_dump(), "space": to_json(self.space)}
-        write_json_atomic(folder / "tune.json", document)
+        write_json_atomic(folder / "tune.json", signed_plan(document))
 
 
 class _Record(BaseModel):
@@ -104,7 +104,8 @@ class _Record(BaseModel):
     space: dict[str, Any]
     minutes: Annotated[float, Field(gt=0.0)] | None
     trials: Annotated[int, Field(ge=1)] | None
-    jobs: Annotated[int, Field(ge=1, le=1024)]
+    jobs: Annotated[int, Field(ge=0, le=1024)]
+    made_here: list[str] = []
 
 
 def load_plan(folder: Path) -> Plan:
@@ -113,6 +114,7 @@ def load_plan(folder: Path) -> Plan:
         found = read_json(folder / "tune.json")
         checked(_Record, found, folder / "tune.json")
         config = parse_config(found["config"], str(folder / "tune.json"))
+        found.pop(SIGNED, None)
         plan = Plan(**{**found, "config": config, "space": from_json(found["space"])})
         check_space(config, plan.space)
     except (RunError, KeyError, TypeError, ValueError, ConfigError) as error:

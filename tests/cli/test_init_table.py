@@ -52,7 +52,7 @@ def test_hours_in_a_wide_table(lab):
     data = config.data
     assert (data.layout, data.time, data.target, data.frequency) == ("wide", "when", "load", "1h")
     assert data.past == ["price"]  # which goes with the load
-    assert (data.context_length, data.horizon) == (168, 24) and len(data.splits) == 3
+    assert (data.context_length, data.horizon) == (336, 24) and len(data.splits) == 3  # two weeks
     assert config.forecast.loss == "quantile" and config.model.num_layers == 1
 
 

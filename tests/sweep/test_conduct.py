@@ -26,6 +26,8 @@ for line in sys.stdin:
     began = time.time()
     if fate.get(variant) == "dies":
         os._exit(9)
+    if fate.get(variant) == "is killed":
+        os.kill(os.getpid(), 9)
     if fate.get(variant) == "waits":
         Path(f"pid-{os.getpid()}").touch()
         time.sleep(60)
@@ -98,6 +100,13 @@ def test_a_worker_that_dies_costs_its_trial_alone(desk, stand_in):
     records, told, _ = conducted(desk, jobs=1)
     assert [r["state"] for r in records] == ["failed", "failed", "complete", "complete"]
     assert records[0]["message"] == "it said nothing" and len(told) == 4
+
+
+def test_a_worker_that_is_killed_is_said_to_be(desk, stand_in):
+    stand_in({"narrow": "is killed"})
+    records, _, _ = conducted(desk, jobs=2)
+    assert [r["state"] for r in records] == ["failed", "failed", "complete", "complete"]
+    assert records[0]["message"] == "error: its process was ended by SIGKILL, as when memory runs out"
 
 
 def test_a_resume_reads_what_is_done_and_makes_the_rest(desk, stand_in):

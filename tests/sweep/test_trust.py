@@ -106,6 +106,32 @@ def test_code_in_the_checkpoints_of_its_trials_asks_for_trust(house, elsewhere, 
     assert (house.folder / "ran.txt").exists()
 
 
+@pytest.mark.parametrize("verb", BEGIN)
+def test_a_plan_from_elsewhere_reaches_for_no_data_beyond_the_current_folder(
+    house, elsewhere, verb, tmp_path_factory
+):
+    secret = tmp_path_factory.mktemp("secret") / "text.txt"
+    secret.write_bytes((house.folder / "text.txt").read_bytes())
+    lstm = ["model.cell=lstm", "model.path=loop"]
+    assert house.lstm(*BEGIN[verb], *lstm, f"data.path={secret}").code == 0
+    (house.folder / "ran.txt").touch()
+    forget(house)
+    assert resumed(house, verb).code == 0  # began here, by the user's own word
+    (house.folder / "ran.txt").touch()
+    forget(house)
+    path = house.path("s") / f"{verb}.json"
+    whole = path.read_text()
+    path.write_text(whole.replace(str(secret), str(secret.with_name(".key"))))
+    refused = resumed(house, verb)  # signed here, but changed since
+    assert refused.code == 5 and "leads out of the current folder" in refused.err
+    path.write_text(whole)
+    elsewhere()
+    refused = resumed(house, verb)
+    assert refused.code == 5 and "leads out of the current folder" in refused.err
+    assert not list(house.path("s").glob("*/manifest.json"))
+    assert resumed(house, verb, "--trust").code == 0
+
+
 def test_a_cell_smuggled_into_the_config_of_a_trial_is_never_run(house, elsewhere):
     """Of the config of a trial that was cut off only what is searched counts: tune.json names the cell."""
     lstm = [f"model.{name}={value}" for name, value in (("cell", "lstm"), ("path", "loop"))]

@@ -32,7 +32,7 @@ def test_a_search_on_the_command_line(lab):
     assert (folder / "figure.png").exists() and (folder / "trial-0000" / "manifest.json").exists()
     assert lab.lstm("validate", "runs/s/best.yaml").code == 0
     assert lab.lstm("eval", "runs/s/trial-0000").code == 0  # a trial is an ordinary run
-    more = lab.lstm("tune", "--resume", "runs/s", "--trials", "3")
+    more = lab.lstm("tune", "--resume", "s", "--trials", "3")  # by its name, as a run
     assert more.code == 0 and "3 trials" in more.out and "next" in more.err
 
 
