@@ -339,8 +339,9 @@ def test_the_same_settings_give_the_same_run(runs, form):
 
 FEW, MANY = 6, 200
 """Generated configs of each kind, in the quick tests and in all."""
-NOT_READ = ("data.url", "data.source")
-"""Not asked for here: `lstm validate` downloads nothing, and a built-in text is large."""
+NOT_READ = ("data.url", "data.source", "train.freeze")
+"""Not asked for here: `lstm validate` downloads nothing and makes no model, whose parts `freeze` names; and a
+built-in text is large."""
 
 
 def words_of(form: str, seed: int) -> list[str]:
