@@ -7,6 +7,7 @@ A config lies with its kind (lstmcli/kinds/*/settings.py) and is imported when i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -29,6 +30,7 @@ def add_form(form: type[Config]) -> None:
     """Make a config known to every command, in this process."""
     if form not in forms():
         _forms.append(form)
+        sections.cache_clear()
 
 
 def forms() -> list[type[Config]]:
@@ -58,6 +60,7 @@ def kind_of_data(form: type[Config]) -> Any:
     return settings_of(form, "data")["kind"].default
 
 
+@cache
 def settings_of(form: type[Config], section: str) -> dict[str, FieldInfo]:
     """The settings of one of its sections, by name; none if it has no such section."""
     field = form.model_fields.get(section)
@@ -67,9 +70,11 @@ def settings_of(form: type[Config], section: str) -> dict[str, FieldInfo]:
 
 def readers(section: str, name: str) -> list[type[Config]]:
     """The configs that have a setting."""
-    return [form for form in forms() if name in settings_of(form, section)]
+    import_own_kinds()
+    return [form for form, _ in sections().get(section, {}).get(name, ())]
 
 
+@cache
 def sections() -> dict[str, dict[str, list[tuple[type[Config], FieldInfo]]]]:
     """Of each section its settings, and in which configs they are; "" holds those outside of any."""
     found: dict[str, dict[str, list[tuple[type[Config], FieldInfo]]]] = {"": {}}

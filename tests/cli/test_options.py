@@ -25,7 +25,7 @@ def test_options_of_texts_are_refused_for_a_forecaster(forecaster_lab, words):
     assert "of no use to f, which learned to forecast series" in refused.err
     instead = {
         "generate": "--horizon",
-        "eval": "--data, --split, --protocol and --by",
+        "eval": "--data, --split, --protocol, --by, --origins and --output",
         "inspect": "leave it out",
     }
     assert instead[words[0]] in refused.err

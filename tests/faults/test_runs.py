@@ -92,7 +92,7 @@ def test_memory_that_runs_out_is_one_message_and_the_last_checkpoint_is_safe(lab
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["model.hidden_size=1000000000"], "48,000,000,160,000,000,000 bytes of memory (48.0 EB)"),
+        (["model.hidden_size=1000000000"], "4,000,000,032,000,000,000 bytes of memory (4.0 EB)"),
         (["model.embedding_size=1000000000000"], "choose a smaller model.hidden_size"),
         (["model.cell=mogrifier-lstm", "model.hidden_size=1000000000"], "EB"),
         (["model.cell=minlstm", "model.hidden_size=10000000"], "bytes of memory"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from lstmcli.core.errors import UsageError
 from lstmcli.inspect.gates import inspect_gates
 from lstmcli.inspect.source import Reading, symbols_of
 from lstmcli.inspect.units import inspect_units
+from lstmcli.kinds.sequence.settings import SyntheticConfig
 from lstmcli.kinds.text.vocabulary import Vocabulary
 
 
@@ -19,5 +22,7 @@ def test_the_character_of_each_id():
 
 @pytest.mark.parametrize("look", [inspect_gates, inspect_units])
 def test_runs_of_another_kind_are_refused(look):
-    with pytest.raises(UsageError, match="only runs of texts and of series"):
-        look(object(), Reading())
+    config = SyntheticConfig(data={"kind": "synthetic", "task": "adding"})
+    run = SimpleNamespace(config=config, directory=SimpleNamespace(name="r"))
+    with pytest.raises(UsageError, match="r learned a synthetic task; such a run has no lstm inspect"):
+        look(run, Reading())

@@ -95,7 +95,7 @@ def test_an_update_waits_for_the_device_once(lab, place, path):
     waits = Counter({where: n for where, n in place.mode.waits.items() if where.startswith("run/update")})
     assert waits == {"run/update.py:update": STEPS}
     others = {where.split(":")[0] for where in place.mode.waits} - {"run/update.py"}
-    rare = {"run/loop.py", "run/checkpoint/tensors.py"}  # a checkpoint and the last evaluation
+    rare = {"run/loop.py", "run/checkpoint/codec.py"}  # a checkpoint and the last evaluation
     assert {where for where in others if not where.startswith(("kinds/text/", "engine/measures/"))} <= rare
 
 
