@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lstmcli.config.load import load_config
 from lstmcli.config.schema import Config
 from lstmcli.core.errors import ConfigError, LstmError, RunError
 from lstmcli.core.files import read_json, write_json_atomic
@@ -31,6 +30,7 @@ from lstmcli.run.checkpoint.store import Snapshot, read_checkpoint, resolve
 from lstmcli.run.directory import RunDir
 from lstmcli.run.hooks import Evaluation, Hooks
 from lstmcli.run.kind import kind_of
+from lstmcli.run.records import config_of, read_run
 from lstmcli.run.state import tensors_of
 from lstmcli.run.task import Task
 from lstmcli.run.telemetry.console import Console
@@ -113,9 +113,7 @@ def inherit(
     if expected not in (None, weights):
         raise RunError(f"the weights of {source.path} at step {which} are not those that this run began with")
     snapshot = read_checkpoint(checkpoint, tensors="model")
-    stored = checkpoint / "config.yaml"
-    theirs = load_config(stored if stored.exists() else source.config_path, of_run=True)
-    told = read_json(source.manifest_path)
+    theirs, told = config_of(source, checkpoint), read_run(source)
     heritage = Heritage(source.name, str(source.path.resolve()), snapshot.step, told.get("id"), weights)
     heritage.ancestors = _ancestors(told)
     old = Old(_tensors(snapshot, task.model, same_cell(theirs, config)), meanings_of(theirs, snapshot.files))

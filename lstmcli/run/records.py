@@ -42,7 +42,7 @@ class RunRecord(_Part):
     created: str
     precision: Literal["fp32", "bf16"]
     path: Literal["fused", "engine", "loop", "scan"]
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda|mps|xpu|meta)(:\d+)?$")]
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")]
     cell: str
     parameters: Count
     data_fingerprint: str
